@@ -1,0 +1,269 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"cmux.sh/edge/internal/admin"
+	"cmux.sh/edge/internal/config"
+	"cmux.sh/edge/internal/loopguard"
+	"cmux.sh/edge/internal/proxy"
+	"cmux.sh/edge/internal/resolve"
+	"cmux.sh/edge/internal/sandbox"
+	"cmux.sh/edge/internal/sandbox/static"
+)
+
+const (
+	// headerTimeout is how long a client may take to send a request's header.
+	headerTimeout = 15 * time.Second
+	// clientIdleTimeout keeps client connections longer than the proxies in
+	// front keep theirs (cloudflared: 90 s), so that they close them, not we.
+	clientIdleTimeout = 150 * time.Second
+	// maxHeader is what a client may send before the body: a browser's cookies
+	// for a whole domain fit several times.
+	maxHeader = 128 << 10
+
+	// The whole shutdown ends within the 10 s after which container runtimes
+	// kill: requests first, then tunnels.
+	requestDrain = 5 * time.Second
+	tunnelDrain  = 4 * time.Second
+)
+
+// Edge is an edge with its listeners open. It is made by [New] and run once.
+type Edge struct {
+	log      *slog.Logger
+	handler  *proxy.Handler
+	public   server
+	admin    *server // nil when it is off
+	draining atomic.Bool
+	running  atomic.Bool
+}
+
+// server is a listener with what answers on it.
+type server struct {
+	key      string // of the configuration
+	listener net.Listener
+	http     *http.Server
+}
+
+// New opens the listeners and assembles the rest. c is a validated
+// configuration; it must not change any more. Whoever gets an Edge must Run
+// it, which also closes it.
+func New(c *config.Config, log *slog.Logger) (_ *Edge, err error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+
+	e := &Edge{log: log}
+	defer func() {
+		if err != nil {
+			e.closeListeners()
+		}
+	}()
+	e.public = server{key: "listen.http"}
+	if e.public.listener, err = listen(e.public.key, c.Listen.HTTP); err != nil {
+		return nil, err
+	}
+	if c.Listen.Admin != "" {
+		e.admin = &server{key: "listen.admin"}
+		if e.admin.listener, err = listen(e.admin.key, c.Listen.Admin); err != nil {
+			return nil, err
+		}
+	}
+
+	providers, err := newProviders(c.Providers)
+	if err != nil {
+		return nil, err
+	}
+	e.handler = proxy.New(proxy.Config{
+		Grammar:               resolve.NewGrammar(c.Domains, c.Forms.Freestyle),
+		TrustedProxies:        c.TrustedProxies,
+		HostHeader:            hostHeaders[c.Upstream.HostHeader],
+		Addresses:             e.addressRule(c.Upstream.AllowCIDRs),
+		DialTimeout:           c.Upstream.DialTimeout,
+		ResponseHeaderTimeout: c.Upstream.ResponseHeaderTimeout,
+		MaxIdlePerInstance:    c.Upstream.MaxIdlePerInstance,
+	}, resolve.NewResolver(providers...), loopguard.New(c.LoopGuard.MaxHops, registry), log, registry)
+	e.public.http = e.publicServer(c.Listen.H2C)
+	if e.admin != nil {
+		e.admin.http = e.adminServer(c.Admin, registry)
+	}
+	return e, nil
+}
+
+// newProviders makes the configured providers.
+func newProviders(c config.Providers) ([]sandbox.Provider, error) {
+	if c.Static == nil {
+		return nil, nil
+	}
+	list := make([]static.Instance, len(c.Static.Instances))
+	for i, in := range c.Static.Instances {
+		list[i] = static.Instance{Slug: in.Slug, Address: in.Address, Ports: in.Ports}
+	}
+	p, err := static.New(list)
+	if err != nil {
+		return nil, err
+	}
+	return []sandbox.Provider{p}, nil
+}
+
+var hostHeaders = map[config.HostHeader]proxy.HostHeader{
+	config.HostAuto:      proxy.HostAuto,
+	config.HostPreserve:  proxy.HostPreserve,
+	config.HostLocalhost: proxy.HostLocalhost,
+}
+
+// addressRule allows what the operator allows, and never the edge's own
+// listeners as they were really opened.
+func (e *Edge) addressRule(allow []netip.Prefix) sandbox.AddressRule {
+	rule := sandbox.AddressRule{Allow: allow, Local: localAddress}
+	for _, s := range e.servers() {
+		rule.Never = append(rule.Never, s.listener.Addr().(*net.TCPAddr).AddrPort())
+	}
+	return rule
+}
+
+// localAddress tells whether ip is one of this machine's. It looks each time:
+// interfaces come and go.
+func localAddress(ip netip.Addr) bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return true // better one sandbox refused than the edge as its own upstream
+	}
+	for _, a := range addrs {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr().Unmap() == ip {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *Edge) publicServer(h2c bool) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(h2c)
+	return &http.Server{
+		Handler:                      e.handler,
+		Protocols:                    protocols,
+		ReadHeaderTimeout:            headerTimeout,
+		IdleTimeout:                  clientIdleTimeout,
+		MaxHeaderBytes:               maxHeader,
+		DisableGeneralOptionsHandler: true, // OPTIONS * is the sandbox's
+		ErrorLog:                     slog.NewLogLogger(e.log.Handler(), slog.LevelWarn),
+	}
+}
+
+func (e *Edge) adminServer(c config.Admin, gatherer prometheus.Gatherer) *http.Server {
+	loopback := e.admin.listener.Addr().(*net.TCPAddr).IP.IsLoopback()
+	return &http.Server{
+		Handler:           admin.New(admin.Config{Token: c.Token.Reveal(), OpenMetrics: loopback}, e, gatherer),
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       clientIdleTimeout,
+		ErrorLog:          slog.NewLogLogger(e.log.Handler(), slog.LevelWarn),
+	}
+}
+
+func (e *Edge) servers() []*server {
+	all := []*server{&e.public}
+	if e.admin != nil {
+		all = append(all, e.admin)
+	}
+	return all
+}
+
+func (e *Edge) closeListeners() {
+	for _, s := range e.servers() {
+		if s.listener != nil {
+			_ = s.listener.Close() // nothing was accepted from it
+		}
+	}
+}
+
+// Addr is the public listener's address, as the system chose it.
+func (e *Edge) Addr() net.Addr { return e.public.listener.Addr() }
+
+// AdminAddr is the admin port's address, nil when it is off.
+func (e *Edge) AdminAddr() net.Addr {
+	if e.admin == nil {
+		return nil
+	}
+	return e.admin.listener.Addr()
+}
+
+// NotReady implements admin.Readiness.
+func (e *Edge) NotReady() []string {
+	switch {
+	case e.draining.Load():
+		return []string{"draining"}
+	case !e.running.Load():
+		return []string{"starting"}
+	}
+	return nil
+}
+
+// Run serves until ctx ends and then shuts down. It returns nil after an
+// orderly end, at the latest 10 s after ctx's, and the error when a listener
+// broke.
+func (e *Edge) Run(ctx context.Context) error {
+	// Requests outlive ctx by their drain; hard is what ends them.
+	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	serving, broken := errgroup.WithContext(ctx)
+	for _, s := range e.servers() {
+		s.http.BaseContext = func(net.Listener) context.Context { return hard }
+		serving.Go(func() error { // ends with its server's Shutdown or Close below
+			if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("%s: %w", s.key, err)
+			}
+			return nil
+		})
+		e.log.Info("listening", "key", s.key, "address", s.listener.Addr().String())
+	}
+	e.running.Store(true)
+
+	<-broken.Done() // ctx ended, or a server did
+	e.shutdown(context.WithoutCancel(ctx), cut)
+	err := serving.Wait()
+	e.log.Info("stopped")
+	return err
+}
+
+// shutdown stops everything:
+//
+//  1. /readyz says no, so that nobody sends more;
+//  2. the public listener closes;
+//  3. requests in flight finish, or are cut after requestDrain;
+//  4. tunnels are told goodbye and close, or are cut after tunnelDrain;
+//  5. idle connections to sandboxes close;
+//  6. the admin port, which could be asked all the while, closes.
+func (e *Edge) shutdown(ctx context.Context, cut func()) {
+	e.draining.Store(true)
+	e.log.Info("draining")
+
+	requests, cancel := context.WithTimeout(ctx, requestDrain)
+	defer cancel()
+	if err := e.public.http.Shutdown(requests); err != nil {
+		e.log.Warn("requests were cut", "after", requestDrain)
+		defer e.public.http.Close()
+	}
+	tunnels, cancel := context.WithTimeout(ctx, tunnelDrain)
+	defer cancel()
+	if err := e.handler.Drain(tunnels); err != nil {
+		e.log.Warn("tunnels were cut", "after", tunnelDrain)
+	}
+	cut()
+	e.handler.Close()
+	if e.admin != nil {
+		_ = e.admin.http.Close()
+	}
+}

@@ -1,0 +1,13 @@
+// Package proxy takes HTTP in and sends HTTP out.
+//
+// [Handler] is the whole path of a request, readable from top to bottom in
+// Handler.serve: host grammar, the edge's own paths, loop guard, resolver,
+// forward. A [Forwarder] then carries the request to one port of one instance
+// and the answer back, byte for byte wherever HTTP allows it; an upgrade
+// leaves HTTP and becomes a tunnel. Everything that goes wrong becomes a cause,
+// and one table (errors.go) says what each cause means to the client and to
+// the log.
+//
+// Connections to sandboxes are pooled by instance and generation: a connection
+// made before a sandbox slept is never used after it woke.
+package proxy
