@@ -31,8 +31,10 @@ func copyAnswer(w http.ResponseWriter, resp *http.Response, x *Exchange, count p
 	w.WriteHeader(resp.StatusCode)
 
 	flush := http.NewResponseController(w).Flush
-	if announced > 0 {
-		// Trailers need the chunked coding, which a short answer would not get.
+	if resp.ContentLength != 0 && resp.Body != http.NoBody {
+		// The header does not wait for the body: an event stream is open before
+		// its first event. And net/http would give a short answer a length in
+		// place of the chunks that its trailers need.
 		if err := flush(); err != nil {
 			return err
 		}
@@ -78,7 +80,7 @@ func copyFlushing(dst io.Writer, src io.Reader, flush func() error, length int64
 				return total, werr
 			}
 			total += int64(n)
-			if total != length && err == nil {
+			if total != length && !errors.Is(err, io.EOF) {
 				if ferr := flush(); ferr != nil {
 					return total, ferr
 				}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,10 +27,18 @@ type body struct {
 	touched atomic.Bool
 	read    atomic.Int64
 	ended   atomic.Bool
+
+	mu        sync.Mutex // held while the client is read
+	abandoned bool
 }
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.abandoned {
+		return 0, errAbandoned
+	}
 	b.touched.Store(true)
 	n, err := b.from.Body.Read(p)
 	b.read.Add(int64(n))
@@ -60,11 +69,32 @@ func (b *body) WriteTo(w io.Writer) (int64, error) {
 // Close leaves the client's body to its server.
 func (b *body) Close() error { return nil }
 
+// unfinished tells whether the client has, or may have, more to send.
+func (b *body) unfinished() bool {
+	return b.touched.Load() && !b.ended.Load() && (b.from.ContentLength < 0 || b.read.Load() < b.from.ContentLength)
+}
+
+// answering prepares w for an answer that comes before the body's end, such as
+// a 413: what the client still sends must not be taken for its next request.
+func (b *body) answering(w http.ResponseWriter) {
+	if b.from.ProtoMajor == 1 && b.unfinished() {
+		w.Header()["Connection"] = []string{"close"}
+	}
+}
+
+// errAbandoned is what is left of a body whose exchange is over.
+var errAbandoned = errors.New("the exchange is over")
+
 // abandon stops a read that still waits for the client although the exchange
 // is over: the server could not end the request before the client sent more.
+// It returns when nothing reads any more, because a read that net/http finds
+// under way makes it take the deadline back.
 func (b *body) abandon(w http.ResponseWriter) {
-	if !b.touched.Load() || b.ended.Load() || b.from.ContentLength >= 0 && b.read.Load() >= b.from.ContentLength {
+	if !b.unfinished() {
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.abandoned = true
 }

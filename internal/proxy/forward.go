@@ -79,6 +79,7 @@ func (f *transportForwarder) Forward(w http.ResponseWriter, r *http.Request, x *
 	sent := time.Now()
 	resp, attempt, err := f.roundTrip(w, r, x, host, header)
 	x.timings.upstream = time.Since(sent)
+	attempt.body.answering(w)
 	if err != nil {
 		attempt.body.abandon(w)
 		return err
