@@ -19,6 +19,7 @@ const healthTimeout = 3 * time.Second
 
 func newHealthcheck() *cobra.Command {
 	var admin string
+	var base *url.URL
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
 		Short: "Tell whether the local edge is ready",
@@ -26,19 +27,28 @@ func newHealthcheck() *cobra.Command {
 		Example: `  edge healthcheck
   edge healthcheck --admin http://127.0.0.1:9091`,
 		Args: cobra.NoArgs,
+		PreRunE: func(*cobra.Command, []string) (err error) {
+			base, err = adminURL(admin)
+			return err
+		},
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
-			return healthcheck(cmd.Context(), cmd.OutOrStdout(), admin)
+			return healthcheck(cmd.Context(), cmd.OutOrStdout(), base)
 		}),
 	}
 	cmd.Flags().StringVar(&admin, "admin", cmp.Or(os.Getenv("EDGE_ADMIN_URL"), "http://127.0.0.1:9090"), "URL of the admin port ($EDGE_ADMIN_URL)")
 	return cmd
 }
 
-func healthcheck(ctx context.Context, out io.Writer, admin string) error {
-	base, err := url.Parse(admin)
-	if err != nil || base.Host == "" {
-		return fmt.Errorf("%q is not a URL; write one such as http://127.0.0.1:9090", admin)
+// adminURL reads the URL of an admin port.
+func adminURL(text string) (*url.URL, error) {
+	base, err := url.Parse(text)
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, fmt.Errorf("%q is not the URL of an admin port; write one such as http://127.0.0.1:9090", text)
 	}
+	return base, nil
+}
+
+func healthcheck(ctx context.Context, out io.Writer, base *url.URL) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.JoinPath("readyz").String(), nil)

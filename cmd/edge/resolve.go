@@ -23,7 +23,7 @@ refused. With --offline, which is needed, nothing but the configuration is
 looked at. Exits 1 when the edge would refuse the name.`,
 		Example: `  edge resolve --offline port-39378-demo.cmux.sh
   EDGE_DOMAINS=cmux.sh edge resolve --offline cmux-demo-8080.cmux.sh`,
-		Args: cobra.ExactArgs(1),
+		Args: oneHost,
 		PreRunE: func(*cobra.Command, []string) error {
 			if !offline {
 				return errors.New("--offline is needed")
@@ -43,6 +43,14 @@ looked at. Exits 1 when the edge would refuse the name.`,
 	return cmd
 }
 
+// oneHost wants exactly one argument.
+func oneHost(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("one HOST is needed, such as port-39378-demo.cmux.sh; there are %d arguments", len(args))
+	}
+	return nil
+}
+
 // explain prints what host means.
 func explain(cmd *cobra.Command, g *resolve.Grammar, host string) error {
 	route, err := g.Parse(host)
@@ -51,7 +59,7 @@ func explain(cmd *cobra.Command, g *resolve.Grammar, host string) error {
 		if refused, ok := errors.AsType[*resolve.HostError](err); ok && refused.Foreign() {
 			status = 421
 		}
-		return fmt.Errorf("%s is refused with status %d: %w", host, status, err)
+		return fmt.Errorf("%q is refused with status %d: %w", host, status, err)
 	}
 	out := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	for _, line := range [][2]string{

@@ -28,7 +28,7 @@ at once.`,
 			if err != nil {
 				return err
 			}
-			e, err := edge.New(c, newLogger(c.Log))
+			e, err := edge.New(cmd.Context(), c, newLogger(c.Log))
 			if err != nil {
 				return err
 			}

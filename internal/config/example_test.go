@@ -30,8 +30,7 @@ listen: {htpp: ":8080"}
 upstream: {dial_timeout: 5}
 `
 	_, err := config.Parse("edge.yaml", []byte(file), func(string) string { return "" })
-	var faults config.Faults
-	if errors.As(err, &faults) {
+	if faults, ok := errors.AsType[config.Faults](err); ok {
 		fmt.Println(len(faults), "faults")
 	}
 	fmt.Println(err)

@@ -55,7 +55,7 @@ func Run(ctx context.Context, o Options) error {
 	c.Domains = []string{domain}
 	c.Listen.HTTP, c.Listen.Admin = o.Listen, o.Admin
 	c.Providers.Static = &config.Static{Instances: instances(children)}
-	e, err := edge.New(&c, slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	e, err := edge.New(ctx, &c, slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ type server struct {
 // New opens the listeners and assembles the rest. c is a validated
 // configuration; it must not change any more. Whoever gets an Edge must Run
 // it, which also closes it.
-func New(c *config.Config, log *slog.Logger) (_ *Edge, err error) {
+func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 
@@ -71,12 +71,12 @@ func New(c *config.Config, log *slog.Logger) (_ *Edge, err error) {
 		}
 	}()
 	e.public = server{key: "listen.http"}
-	if e.public.listener, err = listen(e.public.key, c.Listen.HTTP); err != nil {
+	if e.public.listener, err = listen(ctx, e.public.key, c.Listen.HTTP); err != nil {
 		return nil, err
 	}
 	if c.Listen.Admin != "" {
 		e.admin = &server{key: "listen.admin"}
-		if e.admin.listener, err = listen(e.admin.key, c.Listen.Admin); err != nil {
+		if e.admin.listener, err = listen(ctx, e.admin.key, c.Listen.Admin); err != nil {
 			return nil, err
 		}
 	}

@@ -124,11 +124,19 @@ var outcomes = [...]outcome{
 	causeClientGone: {0, "", slog.LevelDebug, "", ""},
 }
 
-// The errors that the handler itself makes.
+// refusal is an error that the handler itself makes.
+type refusal struct {
+	cause cause
+	text  string
+}
+
+func (e *refusal) Error() string { return e.text }
+
+// What the handler refuses by itself.
 var (
-	errMethod      = errors.New("CONNECT")
-	errNothingHere = errors.New("no such path of the edge")
-	errLoop        = errors.New("loop detected")
+	errMethod      = &refusal{causeMethod, "CONNECT"}
+	errNothingHere = &refusal{causeNothingHere, "no such path of the edge"}
+	errLoop        = &refusal{causeLoop, "loop detected"}
 )
 
 // stateError refuses a request for a sandbox that does not run.
@@ -156,13 +164,8 @@ func causeOf(ctx context.Context, err error) cause {
 	if ctx.Err() != nil {
 		return causeClientGone
 	}
-	switch err {
-	case errMethod:
-		return causeMethod
-	case errNothingHere:
-		return causeNothingHere
-	case errLoop:
-		return causeLoop
+	if refused, ok := errors.AsType[*refusal](err); ok {
+		return refused.cause
 	}
 	if host, ok := errors.AsType[*resolve.HostError](err); ok {
 		if host.Foreign() {

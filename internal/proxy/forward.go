@@ -92,8 +92,7 @@ func (f *transportForwarder) Forward(w http.ResponseWriter, r *http.Request, x *
 	if local {
 		publishOrigin(resp.Header, x, host)
 	}
-	down := f.tunnels.bytes("down", portLabel(x.Route.Port))
-	if err := copyAnswer(w, resp, x, down); err != nil {
+	if err := copyAnswer(w, resp, x, f.tunnels.metrics.of(x).down); err != nil {
 		return &BrokenOff{err}
 	}
 	return nil
@@ -106,7 +105,7 @@ func (f *transportForwarder) roundTrip(w http.ResponseWriter, r *http.Request, x
 	for {
 		a := &attempt{
 			informational: informational{w: w, enabled: r.ProtoAtLeast(1, 1)},
-			body:          &body{from: r, count: f.tunnels.bytes("up", portLabel(x.Route.Port))},
+			body:          &body{from: r, count: f.tunnels.metrics.of(x).up},
 		}
 		resp, err := f.transport.RoundTrip(a.request(r, x, host, header))
 		a.informational.stop()

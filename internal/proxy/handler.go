@@ -187,8 +187,10 @@ func (h *Handler) finish(w *writer, r *http.Request, x *Exchange, recovered any)
 	}
 	elapsed := time.Since(x.Started)
 	h.metrics.observe(w, r, x, elapsed)
-	h.log.LogAttrs(r.Context(), slog.LevelDebug, "request", append(requestAttrs(r, x),
-		slog.Int("status", w.status), slog.Duration("duration", elapsed))...)
+	if h.log.Enabled(r.Context(), slog.LevelDebug) {
+		h.log.LogAttrs(r.Context(), slog.LevelDebug, "request", append(requestAttrs(r, x),
+			slog.Int("status", w.status), slog.Duration("duration", elapsed))...)
+	}
 	if recovered != nil {
 		panic(recovered)
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -124,9 +125,7 @@ func copyAnswerHeader(dst, src http.Header, x *Exchange) {
 	for _, name := range ownHeaders {
 		delete(src, name)
 	}
-	for name, values := range src {
-		dst[name] = values
-	}
+	maps.Copy(dst, src)
 	if _, ok := src["Content-Type"]; !ok {
 		dst["Content-Type"] = nil // keeps net/http from sniffing one
 	}

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"cmux.sh/edge/internal/tunnel"
 )
 
@@ -66,11 +64,10 @@ func (t *tunnels) join(w http.ResponseWriter, r *http.Request, x *Exchange, resp
 		return &BrokenOff{errors.Join(err, client.Close())}
 	}
 
-	port := portLabel(x.Route.Port)
+	port := t.metrics.of(x)
 	if isWebSocket(asked) {
-		open := t.metrics.webSockets.WithLabelValues(port)
-		open.Inc()
-		defer open.Dec()
+		port.webSockets.Inc()
+		defer port.webSockets.Dec()
 	}
 	t.registry.Serve(r.Context(), &tunnel.Tunnel{
 		Client:       client,
@@ -78,14 +75,10 @@ func (t *tunnels) join(w http.ResponseWriter, r *http.Request, x *Exchange, resp
 		FromClient:   afterBuffered(buffered.Reader, client),
 		FromUpstream: resp.Body,
 		WebSocket:    isWebSocket(asked),
-		BytesUp:      t.bytes("up", port),
-		BytesDown:    t.bytes("down", port),
+		BytesUp:      port.up,
+		BytesDown:    port.down,
 	})
 	return nil
-}
-
-func (t *tunnels) bytes(direction, port string) prometheus.Counter {
-	return t.metrics.bytes.WithLabelValues(direction, port)
 }
 
 // offered tells whether the protocol that the upstream chose was asked for.

@@ -7,10 +7,11 @@ import (
 	"net/http"
 )
 
-// pagePolicy lets a page use its own style element and nothing else. The edge
+// pagePolicy lets a page use its own style element and its empty icon, which
+// keeps browsers from asking the sandbox for one, and nothing else. The edge
 // is framed by dashboards, so frame-ancestors is left open: a problem page has
 // no button worth hijacking.
-const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 //go:embed pages/problem.html
 var problemHTML string

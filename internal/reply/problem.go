@@ -53,6 +53,12 @@ type Problem struct {
 // defaultRetryAfter is what a 503 says when nothing better is known.
 const defaultRetryAfter = 5 * time.Second
 
+// ofAnotherBody are headers that describe a body which is not sent now.
+var ofAnotherBody = [...]string{
+	"Accept-Ranges", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Location", "Content-Range",
+	"Digest", "Content-Digest", "Repr-Digest", "Etag", "Expires", "Last-Modified", "Trailer",
+}
+
 // Write answers r with p in the form that the request's Accept prefers. The
 // header of w may hold X-Request-Id, which is shown in the body; other headers
 // set before, but for those that describe a body, are kept.
@@ -76,6 +82,9 @@ func (p Problem) Write(w http.ResponseWriter, r *http.Request) {
 	}
 
 	h := w.Header()
+	for _, name := range ofAnotherBody {
+		h.Del(name)
+	}
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(body.Len()))
 	h.Set("Cache-Control", "no-store")

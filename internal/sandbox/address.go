@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"net/netip"
+	"slices"
 )
 
 // defaultAllowed is where addresses that a provider returns may lie when the
@@ -50,12 +51,12 @@ type AddressRule struct {
 // says which rule refused it. named addresses, those an operator wrote down
 // for this very port, are held to Never only.
 func (r *AddressRule) Check(addr netip.AddrPort, named bool) error {
-	ip := addr.Addr().Unmap()
+	ip := bare(addr.Addr())
 	if !ip.IsValid() {
 		return Errorf(KindRefused, "dial", addr.String(), "not an IP address")
 	}
 	for _, never := range r.Never {
-		if never.Port() == addr.Port() && (never.Addr().Unmap() == ip || never.Addr().IsUnspecified() && r.local(ip)) {
+		if never.Port() == addr.Port() && r.same(bare(never.Addr()), ip) {
 			return Errorf(KindRefused, "dial", addr.String(), "it is one of the edge's own services, not a sandbox")
 		}
 	}
@@ -83,6 +84,16 @@ func (r *AddressRule) Check(addr netip.AddrPort, named bool) error {
 	return Errorf(KindRefused, "dial", addr.String(), "outside upstream.allow_cidrs")
 }
 
+// bare is an address without what its other spellings add: the kernel takes
+// ::ffff:10.0.0.1 for 10.0.0.1 and ignores a zone outside the link-local range.
+func bare(ip netip.Addr) netip.Addr { return ip.Unmap().WithZone("") }
+
+// same tells whether a connection to ip can reach what listens on own. Linux
+// takes an unspecified destination for this machine.
+func (r *AddressRule) same(own, ip netip.Addr) bool {
+	return own == ip || own.IsUnspecified() && r.local(ip) || ip.IsUnspecified() && r.local(own)
+}
+
 func (r *AddressRule) local(ip netip.Addr) bool {
 	if ip.IsLoopback() || ip.IsUnspecified() {
 		return true
@@ -94,10 +105,5 @@ func special(ip netip.Addr) bool {
 	if ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return true
 	}
-	for _, m := range metadataHosts {
-		if m == ip {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(metadataHosts, ip)
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -110,7 +111,8 @@ type Upstream struct {
 }
 
 // Upstream says where port lies. It fails with [KindNotFound] when the
-// instance has no address for that port.
+// instance has no address for that port, and with [KindInvalid] when what is
+// written there is neither an http or https URL nor host:port.
 func (i *Instance) Upstream(port uint16) (Upstream, error) {
 	place, ok := i.Ports[port]
 	if !ok {
@@ -119,15 +121,27 @@ func (i *Instance) Upstream(port uint16) (Upstream, error) {
 		}
 		return Upstream{Address: net.JoinHostPort(i.Address, strconv.Itoa(int(port)))}, nil
 	}
-	u, err := url.Parse(place)
-	if err != nil || u.Host == "" {
+	if isHostPort(place) {
 		return Upstream{Address: place, Named: true}, nil
+	}
+	u, err := url.Parse(place)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return Upstream{}, Errorf(KindInvalid, "address", i.Slug, "port %d lies at neither a URL nor host:port", port)
 	}
 	up := Upstream{TLS: u.Scheme == "https", Address: u.Host, Authority: u.Host}
 	if u.Port() == "" {
 		up.Address = net.JoinHostPort(u.Hostname(), map[bool]string{true: "443", false: "80"}[up.TLS])
 	}
 	return up, nil
+}
+
+func isHostPort(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil || host == "" || strings.ContainsAny(host, "/?#@ ") {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 // AddrPort parses a dialled address; ok is false where it names a host rather

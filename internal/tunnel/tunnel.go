@@ -37,8 +37,8 @@ type Tunnel struct {
 	BytesUp, BytesDown prometheus.Counter
 
 	draining atomic.Bool
-	mu       sync.Mutex
-	deadline time.Time // of the whole goodbye, once draining
+	mu       sync.Mutex // held while a read deadline is set, so that a drain is not overruled
+	deadline time.Time  // of the whole goodbye, once draining
 }
 
 // halfOpenIdle bounds how long a WebSocket whose one end is gone may stay
@@ -58,6 +58,7 @@ type pump struct {
 	from     io.Reader
 	src, dst Conn
 	frames   frames
+	rest     []byte // read behind the frame that a drain ends with
 	goodbye  []byte // the close frame for dst
 	count    prometheus.Counter
 	linger   time.Duration
@@ -108,8 +109,8 @@ func (p *pump) run() {
 		}
 		switch {
 		case err == nil:
-			if p.half.Load() && p.t.WebSocket {
-				_ = p.src.SetReadDeadline(time.Now().Add(halfOpenIdle))
+			if p.half.Load() {
+				p.t.expectSoon(p.src)
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded) && p.t.wait(p.src):
 			// Woken for a drain in the middle of a frame: go on to its end.
@@ -123,11 +124,19 @@ func (p *pump) run() {
 	}
 }
 
-// forward writes chunk to dst, up to the first frame boundary when draining,
-// and tells whether dst took it.
+// forward writes chunk to dst and tells whether dst took it. A drain ends the
+// frame that has begun and leaves the rest: the frame behind it may be the
+// answer to the goodbye that the other direction said.
 func (p *pump) forward(chunk []byte) bool {
 	if p.t.WebSocket {
-		chunk = chunk[:p.frames.advance(chunk, p.t.draining.Load())]
+		n, draining := 0, p.t.draining.Load()
+		if !draining || !p.frames.boundary() {
+			n = p.frames.advance(chunk, draining)
+		}
+		chunk, p.rest = chunk[:n], chunk[n:]
+	}
+	if len(chunk) == 0 {
+		return true
 	}
 	n, err := p.dst.Write(chunk)
 	if p.count != nil {
@@ -144,9 +153,7 @@ func (p *pump) halfClose() {
 		p.t.cut()
 		return
 	}
-	if p.t.WebSocket && !p.t.draining.Load() {
-		_ = p.dst.SetReadDeadline(time.Now().Add(halfOpenIdle))
-	}
+	p.t.expectSoon(p.dst)
 }
 
 // sayGoodbye writes the close frame to dst, unless one has passed already, and
@@ -163,7 +170,8 @@ func (p *pump) sayGoodbye(buf []byte) {
 			return
 		}
 	}
-	_ = p.src.SetReadDeadline(time.Now().Add(p.linger))
+	p.t.lingerOn(p.src, p.linger)
+	p.frames.advance(p.rest, false)
 	for !p.frames.closed {
 		n, err := p.from.Read(buf)
 		p.frames.advance(buf[:n], false)
@@ -176,8 +184,8 @@ func (p *pump) sayGoodbye(buf []byte) {
 // drain asks the tunnel to end politely before deadline.
 func (t *Tunnel) drain(deadline time.Time) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.deadline = deadline
-	t.mu.Unlock()
 	if t.draining.Swap(true) {
 		return
 	}
@@ -199,6 +207,24 @@ func (t *Tunnel) wait(c Conn) bool {
 	}
 	_ = c.SetReadDeadline(t.deadline)
 	return true
+}
+
+// expectSoon gives the only end left of a WebSocket [halfOpenIdle] to speak. A
+// drain has deadlines of its own.
+func (t *Tunnel) expectSoon(c Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.WebSocket && !t.draining.Load() {
+		_ = c.SetReadDeadline(time.Now().Add(halfOpenIdle))
+	}
+}
+
+// lingerOn gives c's peer d to answer the goodbye, counted behind the deadline
+// by which drain wakes the pumps.
+func (t *Tunnel) lingerOn(c Conn, d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_ = c.SetReadDeadline(time.Now().Add(d))
 }
 
 // cut ends both directions at once.
