@@ -34,12 +34,22 @@ type Config struct {
 	Upstream Upstream `yaml:"upstream"`
 	// Where sandboxes come from.
 	Providers Providers `yaml:"providers"`
+	// Which provider makes a new sandbox. One that was made stays where it is.
+	Routing Routing `yaml:"routing"`
 	// Requests that come back to the edge.
 	LoopGuard LoopGuard `yaml:"loopguard"`
 	// Optional forms of host names.
 	Forms Forms `yaml:"forms"`
+	// Hosts that lead to fixed upstreams rather than to a sandbox.
+	StaticRoutes []StaticRoute `yaml:"static_routes"`
+	// Which pages may call sandboxes from a browser.
+	CORS CORS `yaml:"cors"`
+	// What is done to pages for the sake of older setups.
+	Compat Compat `yaml:"compat"`
 	// The log on standard error.
 	Log Log `yaml:"log"`
+	// Warnings are what the edge understood and an operator should know, one sentence each; they are for the log.
+	Warnings []string `yaml:"-"`
 }
 
 // Listen is where the edge listens.
@@ -88,6 +98,130 @@ type Upstream struct {
 type Providers struct {
 	// Sandboxes that are simply there.
 	Static *Static `yaml:"static"`
+	// Proxmox VE: virtual machines (pve-vm) and containers (pve-lxc).
+	PVE *PVE `yaml:"pve"`
+	// Morph Cloud (morph).
+	Morph *Morph `yaml:"morph"`
+	// Docker (docker), for development.
+	Docker *Docker `yaml:"docker"`
+}
+
+// PVE is a Proxmox VE cluster.
+type PVE struct {
+	// Address of the API, https only. $PVE_API_URL wins.
+	URL string `yaml:"url" form:"https"`
+	// File with the API token, USER@REALM!NAME=SECRET. $PVE_API_TOKEN holds the token itself, and wins.
+	TokenFile string `yaml:"token_file"`
+	// Token is the API token.
+	Token Secret `yaml:"-" env:"PVE_API_TOKEN" file:"token_file"`
+	// The node on which sandboxes are made. $PVE_NODE wins. Empty, with an empty nodes, is every node that is online.
+	Node string `yaml:"node" form:"node"`
+	// The nodes on which sandboxes are made, when there are several.
+	Nodes []string `yaml:"nodes" form:"node"`
+	// File with the certificates (PEM) that the API's certificate is verified by, in place of the system's.
+	CAFile string `yaml:"ca_file"`
+	// SHA-256 fingerprint of the API's certificate, AA:BB:…, in place of ca_file.
+	Fingerprint string `yaml:"fingerprint" form:"fingerprint"`
+	// Virtual machines, the provider pve-vm.
+	VM PVEVM `yaml:"vm"`
+	// Containers, the provider pve-lxc.
+	LXC PVELXC `yaml:"lxc"`
+}
+
+// PVEVM is the provider pve-vm.
+type PVEVM struct {
+	// Whether the provider is used.
+	Enabled bool `yaml:"enabled" default:"true"`
+	// The template (VMID) of each preset; "default" is that of a sandbox made without one.
+	Templates map[string]int `yaml:"templates" min:"100" max:"999999999"`
+	// The pool that sandboxes are put into, and whose guests are the edge's.
+	Pool string `yaml:"pool"`
+	// How many sandboxes may start on one node at once.
+	StartLimitPerNode int `yaml:"start_limit_per_node" default:"2" min:"1" max:"64"`
+}
+
+// PVELXC is the provider pve-lxc.
+type PVELXC struct {
+	// Whether the provider is used.
+	Enabled bool `yaml:"enabled" default:"true"`
+	// The template (VMID) of each preset; "default" is that of a sandbox made without one.
+	Templates map[string]int `yaml:"templates" min:"100" max:"999999999"`
+	// The pool that sandboxes are put into, and whose guests are the edge's.
+	Pool string `yaml:"pool"`
+	// How many sandboxes may start on one node at once.
+	StartLimitPerNode int `yaml:"start_limit_per_node" default:"8" min:"1" max:"64"`
+}
+
+// Morph is Morph Cloud, or anything compatible.
+type Morph struct {
+	// Address of the API; /api is added.
+	URL string `yaml:"url" default:"https://cloud.morph.so" form:"api"`
+	// File with the API key. $MORPH_API_KEY holds the key itself, and wins.
+	APIKeyFile string `yaml:"api_key_file"`
+	// APIKey is the account's key.
+	APIKey Secret `yaml:"-" env:"MORPH_API_KEY" file:"api_key_file"`
+	// File with the certificates (PEM) that the API's and the services' certificates are verified by, in place of the system's.
+	CAFile string `yaml:"ca_file"`
+	// The domain below which service addresses are accepted.
+	HTTPSuffix string `yaml:"http_suffix" default:"http.cloud.morph.so" form:"suffix"`
+	// Whether instances are kept from waking at any request to their service address, so that the edge alone decides.
+	DisableWakeOnHTTP bool `yaml:"disable_wake_on_http" default:"true"`
+	// The snapshot of each preset; "default" is that of a sandbox made without one.
+	Snapshots map[string]string `yaml:"snapshots" form:"word"`
+}
+
+// Docker is a Docker Engine.
+type Docker struct {
+	// Address of the Engine, unix:// or tcp://. Empty is $DOCKER_HOST, else the usual socket.
+	Host string `yaml:"host"`
+	// The image of each preset; "default" is that of a sandbox made without one.
+	Images map[string]string `yaml:"images" form:"word"`
+}
+
+// Routing chooses the provider of a new sandbox.
+type Routing struct {
+	// The provider of a sandbox for which nothing else speaks. $SANDBOX_PRIMARY_PROVIDER wins, else $SANDBOX_PROVIDER. Empty is the only provider that can make sandboxes, else morph.
+	Primary string `yaml:"primary" form:"provider"`
+	// The providers to try after it, in order. $SANDBOX_FALLBACK_PROVIDERS (comma separated) wins.
+	Fallback []string `yaml:"fallback" form:"provider"`
+	// The provider of each workload type. $SANDBOX_ROUTE_DEV, _PROD, _LONG_RUNNING and _EPHEMERAL win.
+	Workloads map[string]string `yaml:"workloads" form:"provider"`
+	// The share of new sandboxes that each provider gets before primary is asked, in percent.
+	Rollout map[string]int `yaml:"rollout" min:"0" max:"100"`
+}
+
+// StaticRoute is one host that leads to fixed upstreams.
+type StaticRoute struct {
+	// The host name. It must not be one that asks for a sandbox.
+	Host string `yaml:"host" form:"hostname"`
+	// Where its requests go: the first that works.
+	Upstreams []StaticUpstream `yaml:"upstreams"`
+}
+
+// StaticUpstream is one server behind a static route.
+type StaticUpstream struct {
+	// Its address, with a path that is put before that of the request.
+	URL string `yaml:"url" form:"url"`
+	// The Host that it is asked for. Empty keeps the one of the request.
+	Host string `yaml:"host" form:"hostname"`
+	// File with the value of the Authorization header, which replaces the client's.
+	AuthorizationFile string `yaml:"authorization_file"`
+	// Authorization is that value.
+	Authorization Secret `yaml:"-" file:"authorization_file"`
+}
+
+// CORS says which pages may call sandboxes.
+type CORS struct {
+	// Origins of dashboards that may frame and call every sandbox.
+	DashboardOrigins []string `yaml:"dashboard_origins" form:"origin"`
+}
+
+// Compat is what is done to pages for the sake of older setups.
+type Compat struct {
+	// Whether a script is put into the pages of apps that leads their calls of localhost to the sandbox.
+	HeadScript bool `yaml:"head_script" default:"true"`
+	// What that script does to service workers of the former router: retire removes them, off leaves them.
+	ServiceWorker string `yaml:"service_worker" default:"retire" oneof:"retire|off"`
 }
 
 // Static is a fixed list of sandboxes.

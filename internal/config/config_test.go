@@ -110,10 +110,41 @@ func TestEveryKeyIsDecoded(t *testing.T) {
 		Providers: Providers{Static: &Static{Instances: []StaticInstance{
 			{Slug: "demo", Address: "10.0.0.5", Ports: map[uint16]string{39378: "127.0.0.1:40001"}},
 			{Slug: "shop", Ports: map[uint16]string{3000: "shop.internal:3000"}},
-		}}},
+		}}, PVE: &PVE{
+			URL:         "https://pve.example.com:8006",
+			TokenFile:   "testdata/secrets/admin-token",
+			Token:       NewSecret("correct-horse-battery-staple"),
+			Nodes:       []string{"pve1", "pve2"},
+			Fingerprint: "00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF",
+			VM:          PVEVM{Enabled: true, Templates: map[string]int{"default": 9000, "big": 9002}, Pool: "cmux", StartLimitPerNode: 3},
+			LXC:         PVELXC{Enabled: true, Templates: map[string]int{"default": 9001}, StartLimitPerNode: 8},
+		}, Morph: &Morph{
+			URL:        "http://127.0.0.1:4000",
+			APIKeyFile: "testdata/secrets/admin-token",
+			APIKey:     NewSecret("correct-horse-battery-staple"),
+			CAFile:     "ca.pem",
+			HTTPSuffix: "http.morph.localhost:4443",
+			Snapshots:  map[string]string{"default": "snapshot_abc"},
+		}, Docker: &Docker{
+			Host:   "unix:///run/docker.sock",
+			Images: map[string]string{"default": "debian:12"},
+		}},
+		Routing: Routing{
+			Primary:   "pve-vm",
+			Fallback:  []string{"morph", "pve-lxc"},
+			Workloads: map[string]string{"dev": "pve-lxc", "prod": "morph"},
+			Rollout:   map[string]int{"pve-vm": 20},
+		},
 		LoopGuard: LoopGuard{MaxHops: 2},
 		Forms:     Forms{Freestyle: true},
-		Log:       Log{Format: "json", Level: slog.LevelDebug},
+		StaticRoutes: []StaticRoute{{Host: "www.cmux.sh", Upstreams: []StaticUpstream{
+			{URL: "http://127.0.0.1:3000"},
+			{URL: "https://api.example.com/v1", Host: "api.example.com", AuthorizationFile: "testdata/secrets/model-gateway", Authorization: NewSecret("the-value")},
+		}}},
+		CORS:     CORS{DashboardOrigins: []string{"https://www.cmux.sh", "http://localhost:5173"}},
+		Compat:   Compat{ServiceWorker: "off"},
+		Log:      Log{Format: "json", Level: slog.LevelDebug},
+		Warnings: []string{`the provider name "proxmox-lxc" is read as "pve-lxc"; write that`},
 	}
 	if diff := cmp.Diff(want, got, equal); diff != "" {
 		t.Errorf("full.good.yaml (-want +got):\n%s", diff)
@@ -126,6 +157,7 @@ func TestDefaults(t *testing.T) {
 		Listen:    Listen{HTTP: ":80", Admin: "127.0.0.1:9090"},
 		Upstream:  Upstream{HostHeader: HostAuto, DialTimeout: 2 * time.Second, MaxIdlePerInstance: 32},
 		LoopGuard: LoopGuard{MaxHops: 1},
+		Compat:    Compat{HeadScript: true, ServiceWorker: "retire"},
 		Log:       Log{Format: "auto", Level: slog.LevelInfo},
 	}
 	if diff := cmp.Diff(want, Default(), equal); diff != "" {

@@ -28,12 +28,15 @@ func (d *document) value(n *yaml.Node, v reflect.Value, f field, path string) {
 		// A section with nothing below it is as if it were not there.
 		if !null(n) {
 			v.Set(reflect.New(v.Type().Elem()))
+			setDefaults(v.Elem())
 			d.section(n, v.Elem(), path)
 		}
 	case section(v.Type()):
 		d.section(n, v, path)
 	case v.Kind() == reflect.Slice:
 		d.list(n, v, f, path)
+	case v.Kind() == reflect.Map && v.Type().Key().Kind() == reflect.String:
+		d.words(n, v, f, path)
 	case v.Kind() == reflect.Map:
 		d.ports(n, v, f, path)
 	default:
@@ -160,6 +163,32 @@ func (d *document) ports(n *yaml.Node, v reflect.Value, f field, path string) {
 	})
 	if ports.Len() > 0 {
 		v.Set(ports)
+	}
+}
+
+// words decodes a mapping from words, which the operator chooses, to values.
+func (d *document) words(n *yaml.Node, v reflect.Value, f field, path string) {
+	if n.Kind != yaml.MappingNode {
+		if !null(n) {
+			d.at(n, `%s is %s; write WORD: VALUE lines`, path, kind(n))
+		}
+		return
+	}
+	words := reflect.MakeMapWithSize(v.Type(), len(n.Content)/2)
+	d.pairs(n, func(key, value *yaml.Node) {
+		if !label(key.Value) {
+			d.at(key, "%s: %q cannot be a name; write lower-case letters, digits and hyphens", path, clip(key.Value))
+			return
+		}
+		item := reflect.New(v.Type().Elem()).Elem()
+		before := len(d.faults)
+		d.value(value, item, f, join(path, key.Value))
+		if len(d.faults) == before {
+			words.SetMapIndex(reflect.ValueOf(key.Value), item)
+		}
+	})
+	if words.Len() > 0 {
+		v.Set(words)
 	}
 }
 

@@ -27,6 +27,10 @@ func (d *document) environment(v reflect.Value, path string) {
 		case !fv.IsValid():
 		case section(fv.Type()):
 			d.environment(fv, join(path, f.key))
+		case fv.Kind() == reflect.Slice && section(fv.Type().Elem()):
+			for i := range fv.Len() {
+				d.environment(fv.Index(i), fmt.Sprintf("%s[%d]", join(path, f.key), i))
+			}
 		case fv.Type() == secretType:
 			file := ""
 			for _, other := range all {
@@ -68,11 +72,19 @@ func (d *document) listVariable(name string, f field, v reflect.Value) {
 	v.Set(items)
 }
 
+// variable is the value of an environment variable; none has an empty name.
+func (d *document) variable(name string) string {
+	if name == "" {
+		return ""
+	}
+	return d.getenv(name)
+}
+
 // secret returns the secret in the variable name, else that in file, the value
 // of the key at path. No message repeats the file name: it may be the secret
 // itself, written into the wrong key.
 func (d *document) secret(name, path, file string) Secret {
-	if text := d.getenv(name); text != "" {
+	if text := d.variable(name); text != "" {
 		text = trimNewline(text)
 		if problem := malformed(text); problem != "" {
 			d.faults = append(d.faults, Fault{File: name, Line: 1, Column: 1, Message: problem + "; set the secret alone"})

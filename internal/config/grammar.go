@@ -15,11 +15,21 @@ type grammar struct {
 
 // grammars are the values of the form tag.
 var grammars = map[string]grammar{
-	"domain": {`a domain such as "cmux.sh"`, checkDomain},
-	"listen": {`an address such as ":80" or "127.0.0.1:9090"`, checkListen},
-	"slug":   {`a slug such as "demo"`, checkSlug},
-	"host":   {`an IP address or host name such as "10.0.0.5"`, checkHost},
-	"target": {`a place such as "127.0.0.1:40001"`, checkTarget},
+	"domain":      {`a domain such as "cmux.sh"`, checkDomain},
+	"listen":      {`an address such as ":80" or "127.0.0.1:9090"`, checkListen},
+	"slug":        {`a slug such as "demo"`, checkSlug},
+	"host":        {`an IP address or host name such as "10.0.0.5"`, checkHost},
+	"word":        {`a word`, checkWord},
+	"https":       {`an address such as "https://pve.example.com:8006"`, checkHTTPS},
+	"api":         {`an address such as "https://cloud.morph.so"`, checkAPI},
+	"url":         {`an address such as "http://127.0.0.1:3000"`, checkURL},
+	"origin":      {`an origin such as "https://www.cmux.sh"`, checkOrigin},
+	"suffix":      {`a domain such as "http.cloud.morph.so"`, checkSuffix},
+	"hostname":    {`a host name such as "www.cmux.sh"`, checkHostname},
+	"node":        {`a node name such as "pve1"`, checkNode},
+	"fingerprint": {`a SHA-256 fingerprint such as "AA:BB:…" with 32 pairs`, checkFingerprint},
+	"provider":    {`a provider: ` + providerList, checkProvider},
+	"target":      {`a place such as "127.0.0.1:40001"`, checkTarget},
 }
 
 // maxLabel is the longest label of a domain name (RFC 1035, section 2.3.4),

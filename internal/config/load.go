@@ -59,6 +59,7 @@ func Parse(name string, data []byte, getenv func(string) string) (*Config, error
 	if d.parse(data) {
 		v := reflect.ValueOf(&c).Elem()
 		d.decode(v)
+		d.deployment(&c)
 		d.environment(v, "")
 		d.validate(&c)
 	}

@@ -32,6 +32,16 @@ Every fault is reported at once, as ` + "`FILE:LINE:COLUMN: what is wrong; what 
 - Variables such as ` + "`${NAME}`" + ` are not expanded.
 `
 
+// deploymentVariables are read by code rather than by tags.
+const deploymentVariables = "| `PVE_API_URL` | overrides `providers.pve.url`; it, or PVE_API_TOKEN, stands for the section |\n" +
+	"| `PVE_NODE` | overrides `providers.pve.node` and `providers.pve.nodes` |\n" +
+	"| `PROXMOX_KVM_ENABLED`, `PROXMOX_LXC_ENABLED` | override `providers.pve.vm.enabled` and `providers.pve.lxc.enabled` |\n" +
+	"| `PROXMOX_DEFAULT` | what the provider name `proxmox` means: kvm (without it) or lxc |\n" +
+	"| `PROXMOX_USE_KVM` | false makes `proxmox` mean lxc where PROXMOX_DEFAULT is not set |\n" +
+	"| `SANDBOX_PRIMARY_PROVIDER`, else `SANDBOX_PROVIDER` | overrides `routing.primary` |\n" +
+	"| `SANDBOX_FALLBACK_PROVIDERS` | overrides `routing.fallback`, comma separated |\n" +
+	"| `SANDBOX_ROUTE_DEV`, `_PROD`, `_LONG_RUNNING`, `_EPHEMERAL` | override single `routing.workloads` |\n"
+
 // TestReference compares the reference page with the schema it is made from.
 func TestReference(t *testing.T) {
 	t.Parallel()
@@ -73,6 +83,7 @@ func page(t *testing.T) string {
 	}
 	b.WriteString("\n## Environment\n\n| variable | meaning |\n|---|---|\n")
 	b.WriteString(variables.String())
+	b.WriteString(deploymentVariables)
 	b.WriteString("| `CREDENTIALS_DIRECTORY` | the directory of secrets that `*_file` keys name without a slash; systemd sets it |\n")
 	return b.String()
 }
@@ -96,6 +107,9 @@ func value(e entry) string {
 	case reflect.Slice:
 		return "list, each " + e.field.wanted(reflect.Zero(e.typ.Elem()))
 	case reflect.Map:
+		if e.typ.Key().Kind() == reflect.String {
+			return "mapping of words, each to " + e.field.wanted(reflect.Zero(e.typ.Elem()))
+		}
 		return "mapping of ports, each to " + e.field.wanted(reflect.Zero(e.typ.Elem()))
 	}
 	wanted := e.field.wanted(reflect.Zero(e.typ))

@@ -16,6 +16,8 @@ func (d *document) validate(c *Config) {
 	if c.Providers.Static != nil {
 		d.checkStatic(c)
 	}
+	d.checkProviders(c.Providers)
+	d.checkStaticRoutes(c)
 }
 
 // fault reports a fault of the value at path, or of the file as a whole when
