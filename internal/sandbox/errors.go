@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Kind says what sort of failure an error is: what a caller can do about it,
@@ -48,6 +49,9 @@ func (k Kind) String() string {
 	}
 	return kindNames[KindOther]
 }
+
+// Label is the kind as the value of a metric's label.
+func (k Kind) Label() string { return strings.ReplaceAll(k.String(), " ", "_") }
 
 // Error is a failed operation on an instance. Its text never holds a secret.
 type Error struct {

@@ -21,7 +21,7 @@ type Provider struct {
 	api    *client
 	suffix suffix
 	seen   *seen
-	turns  turns
+	turns  sandbox.Turns
 
 	// Clean-up after starts that nobody waits for any more. It ends with the
 	// last of them, and at the latest with Close.

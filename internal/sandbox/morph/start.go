@@ -55,7 +55,7 @@ func (p *Provider) start(ctx context.Context, req sandbox.StartRequest) (sandbox
 	if drawn {
 		req.Key = rand.Text()
 	}
-	end, err := p.turns.take(ctx, cmp.Or(req.Slug, req.Key))
+	end, err := p.turns.Take(ctx, cmp.Or(req.Slug, req.Key))
 	if err != nil {
 		return sandbox.Instance{}, err
 	}

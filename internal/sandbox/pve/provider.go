@@ -16,8 +16,8 @@ type Provider struct {
 	kind   kind
 	guests Guests
 	memory memory
-	starts turns // by slug
-	slots  slots // by node
+	starts sandbox.Turns // by slug
+	slots  slots         // by node
 }
 
 var _ sandbox.Provider = (*Provider)(nil)

@@ -35,9 +35,9 @@ func (p *Provider) start(ctx context.Context, req sandbox.StartRequest) (sandbox
 	if err != nil {
 		return sandbox.Instance{}, err
 	}
-	done, err := p.starts.take(ctx, req.Slug)
+	done, err := p.starts.Take(ctx, req.Slug)
 	if err != nil {
-		return sandbox.Instance{}, err
+		return sandbox.Instance{}, &Failure{Text: "waiting for another start of " + req.Slug, cause: err}
 	}
 	defer done()
 	inv, err := p.named(ctx)

@@ -165,9 +165,10 @@ var broken = map[string]func(b *breakage){
 	},
 	"ResumeWhilePausingWaitsThenResumes comes too early": func(b *breakage) {
 		b.resume = func(ctx context.Context, id sandbox.ID) (sandbox.Instance, error) {
-			in, err := b.Fake.Get(ctx, id)
-			if err == nil && in.State == sandbox.Pausing {
-				return in, nil
+			for _, in := range b.Instances() {
+				if in.ID == id && in.State == sandbox.Pausing {
+					return in, nil
+				}
 			}
 			return b.Fake.Resume(ctx, id)
 		}
@@ -247,10 +248,11 @@ func TestBrokenProvider(t *testing.T) { //nolint:paralleltest // the suite's sub
 	caps := sandbox.Capabilities{RAMSnapshot: true, Create: true, Suspend: true}
 	h := harness(sandboxtest.FakeConfig{}, caps)
 	sound := h.New
-	h.Patience = 2 * time.Second
+	h.Patience = 10 * time.Second
 	h.New = func(t *testing.T) sandboxtest.Backend {
 		b := sound(t)
 		p := &breakage{Fake: b.Provider.(*sandboxtest.Fake)}
+		p.SetLatency(20 * time.Millisecond) // long enough to be seen between states
 		spoil(p)
 		b.Provider = p
 		return b

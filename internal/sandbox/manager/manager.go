@@ -1,0 +1,242 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"cmux.sh/edge/internal/sandbox"
+)
+
+// Config says who makes sandboxes. Names are canonical names of providers; one
+// that no provider has is passed over.
+type Config struct {
+	// Primary makes a sandbox for which nothing else speaks, Fallback are tried
+	// after it in order.
+	Primary  string
+	Fallback []string
+	// Workloads names the provider of each workload type.
+	Workloads map[string]string
+	// Rollout is the share of new sandboxes, in percent, that a provider gets
+	// before Primary is asked.
+	Rollout map[string]int
+	// CreateKeys names the configuration key that a provider lacks which can
+	// make no sandboxes, for the reader of an error.
+	CreateKeys map[string]string
+	// Timing bounds what the manager waits for; zero fields have defaults.
+	Timing Timing
+}
+
+// Timing bounds calls and paces loops. Zero fields take the values named here.
+type Timing struct {
+	// Probe is the time between two looks at a provider's health: 10 s; one
+	// look may take half of it.
+	Probe time.Duration
+	// Start, Resume and Sleep bound the operations: 3 min, 2 min and 5 min.
+	Start, Resume, Sleep time.Duration
+	// Tick is how often deadlines and leftovers are looked at: 1 s.
+	Tick time.Duration
+	// Retry is the wait before a leftover's second removal: 5 s; it doubles up
+	// to 10 min.
+	Retry time.Duration
+}
+
+func (t Timing) withDefaults() Timing {
+	for _, f := range []struct {
+		d    *time.Duration
+		zero time.Duration
+	}{
+		{&t.Probe, 10 * time.Second},
+		{&t.Start, 3 * time.Minute},
+		{&t.Resume, 2 * time.Minute},
+		{&t.Sleep, 5 * time.Minute},
+		{&t.Tick, time.Second},
+		{&t.Retry, 5 * time.Second},
+	} {
+		if *f.d <= 0 {
+			*f.d = f.zero
+		}
+	}
+	return t
+}
+
+// Manager looks after sandboxes. It is safe for concurrent use; Run must be
+// called once for health, deadlines and clean-up to happen.
+type Manager struct {
+	log       *slog.Logger
+	config    Config
+	metrics   *metrics
+	providers map[string]*provider
+	order     []string // of the providers, as they were given
+	rollout   *rollout
+	events    *Events
+	records   records
+	turns     sandbox.Turns
+	cleanup   cleanup
+
+	// background is what Run waits for; it is cancelled when Run's context
+	// ends.
+	background sync.WaitGroup
+}
+
+// New makes a manager of providers and registers its metrics. It calls none of
+// them.
+func New(log *slog.Logger, c Config, reg prometheus.Registerer, providers ...sandbox.Provider) (*Manager, error) {
+	c.Timing = c.Timing.withDefaults()
+	m := &Manager{
+		log:       log,
+		config:    c,
+		metrics:   newMetrics(reg),
+		providers: make(map[string]*provider, len(providers)),
+		events:    newEvents(),
+		records:   records{bySlug: make(map[string]Record)},
+	}
+	for _, p := range providers {
+		name := p.Name()
+		if m.providers[name] != nil {
+			return nil, sandbox.Errorf(sandbox.KindInvalid, "configure", name, "the provider is there twice")
+		}
+		m.providers[name] = newProvider(p, m.metrics)
+		m.order = append(m.order, name)
+	}
+	m.rollout = newRollout(c.Rollout)
+	reg.MustRegister(&sandboxCollector{&m.records})
+	return m, nil
+}
+
+// Run looks after the providers' health, the sandboxes' deadlines and what is
+// to be removed, until ctx ends. It returns when nothing of that runs any more.
+func (m *Manager) Run(ctx context.Context) {
+	for _, name := range m.order {
+		p := m.providers[name]
+		m.background.Go(func() { m.watch(ctx, p) })
+	}
+	m.background.Go(func() { m.everyTick(ctx) })
+	m.background.Wait()
+}
+
+// everyTick does what is due.
+func (m *Manager) everyTick(ctx context.Context) {
+	tick := time.NewTicker(m.config.Timing.Tick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			m.expire(ctx, now)
+			m.extend(ctx, now)
+			m.removeLeftovers(ctx, now)
+		}
+	}
+}
+
+// Events is where everything that happens is told.
+func (m *Manager) Events() *Events { return m.events }
+
+// List returns the records of all sandboxes that are known, by slug.
+func (m *Manager) List() []Record { return m.records.list() }
+
+// Resolve returns the instance that serves slug: the recorded one, else the
+// first that a provider finds by its naming convention, which is recorded then.
+// It counts as a use of the sandbox, whose time to live begins anew. The error is of kind not-found only when every provider said so.
+func (m *Manager) Resolve(ctx context.Context, slug string) (sandbox.Instance, error) {
+	r, err := m.Look(ctx, slug)
+	if err == nil && r.Instance.State == sandbox.Running {
+		m.records.touch(slug, time.Now())
+	}
+	return r.Instance, err
+}
+
+// Look is Resolve for the whole record.
+func (m *Manager) Look(ctx context.Context, slug string) (Record, error) {
+	if r, ok := m.records.get(slug); ok {
+		return r, nil
+	}
+	err := sandbox.Errorf(sandbox.KindNotFound, "find", slug, "there is no such sandbox")
+	for _, name := range m.order {
+		in, failed := m.providers[name].Find(ctx, slug)
+		if failed == nil {
+			return m.records.adopt(slug, in, m.providers[name].Capabilities().RAMSnapshot), nil
+		}
+		if sandbox.KindOf(failed) != sandbox.KindNotFound {
+			err = failed
+		}
+	}
+	return Record{}, err
+}
+
+// ProviderStatus is what an operator sees of a provider.
+type ProviderStatus struct {
+	Name         string
+	Capabilities sandbox.Capabilities
+	// Healthy says that new work goes to it; Reason says why not.
+	Healthy bool
+	Reason  string
+	Nodes   map[string]sandbox.Health
+	// Primary and Fallback are its place in the routing; Fallback counts from
+	// 1, 0 is none.
+	Primary  bool
+	Fallback int
+	// Share is what it gets of new sandboxes by rollout, in percent; Stopped
+	// says that a rollout ended itself, and why.
+	Share   int
+	Stopped string
+	// Sandboxes is how many it serves, by state.
+	Sandboxes map[sandbox.State]int
+}
+
+// Providers returns the status of each provider, in the order they were given.
+func (m *Manager) Providers() []ProviderStatus {
+	counts := m.records.count()
+	list := make([]ProviderStatus, 0, len(m.order))
+	for _, name := range m.order {
+		p := m.providers[name]
+		health := p.status()
+		share, stopped := m.rollout.share(name)
+		list = append(list, ProviderStatus{
+			Name:         name,
+			Capabilities: p.Capabilities(),
+			Healthy:      health.OK,
+			Reason:       health.Reason,
+			Nodes:        maps.Clone(health.Nodes),
+			Primary:      m.config.Primary == name,
+			Fallback:     slices.Index(m.config.Fallback, name) + 1,
+			Share:        share,
+			Stopped:      stopped,
+			Sandboxes:    counts[name],
+		})
+	}
+	return list
+}
+
+// provider finds the provider of a record.
+func (m *Manager) provider(r Record) (*provider, error) {
+	if p := m.providers[r.Instance.Provider]; p != nil {
+		return p, nil
+	}
+	return nil, sandbox.Errorf(sandbox.KindUnavailable, "find", r.Instance.Slug, "its provider %s is not configured", r.Instance.Provider)
+}
+
+// tell publishes an event and logs it. One that failed is logged as a warning.
+func (m *Manager) tell(e Event) {
+	e.Time = time.Now()
+	m.events.publish(e)
+	level := slog.LevelInfo
+	if e.Error != "" {
+		level = slog.LevelWarn
+	}
+	attrs := []slog.Attr{slog.String("slug", e.Slug), slog.String("provider", e.Provider)}
+	for _, a := range [][2]string{{"id", string(e.ID)}, {"detail", e.Detail}, {"error", e.Error}} {
+		if a[1] != "" {
+			attrs = append(attrs, slog.String(a[0], a[1]))
+		}
+	}
+	m.log.LogAttrs(context.Background(), level, fmt.Sprintf("sandbox %s", e.Kind), attrs...)
+}

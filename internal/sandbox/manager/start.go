@@ -1,0 +1,211 @@
+package manager
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"cmux.sh/edge/internal/sandbox"
+)
+
+// StartRequest asks for a new sandbox.
+type StartRequest struct {
+	// Slug is its public name; empty lets the edge choose one.
+	Slug string
+	// Preset selects template, snapshot or image; "" is "default".
+	Preset       string
+	WorkloadType string
+	// Preferred is the provider to ask first.
+	Preferred string
+	// RequiresRAMSnapshot leaves out providers that lose RAM when they pause.
+	RequiresRAMSnapshot bool
+	// TTL is the time after its last use at which the sandbox pauses; 0 is
+	// never.
+	TTL time.Duration
+}
+
+// ConflictError says that an operation does not fit the state of things: a
+// slug that is in use, a pause that would lose RAM, a sandbox that is locked.
+type ConflictError struct{ text string }
+
+// Error is the sentence for the client.
+func (e *ConflictError) Error() string { return e.text }
+
+// Unwrap gives the error its kind.
+func (e *ConflictError) Unwrap() error { return &sandbox.Error{Kind: sandbox.KindBusy, Op: "change"} }
+
+func conflict(format string, args ...any) error { return &ConflictError{fmt.Sprintf(format, args...)} }
+
+// Start makes a sandbox at the first provider that manages it. The errors are
+// [*ConflictError] for a slug in use, [*NoProviderError] when nobody can, and
+// [*StartError] when all who could failed.
+func (m *Manager) Start(ctx context.Context, req StartRequest) (Record, error) {
+	drawn, key := randomHex(), rand.Text()
+	candidates, err := m.candidates(req, cmp.Or(req.Slug, drawn))
+	if err != nil {
+		m.tell(Event{Kind: Failed, Slug: req.Slug, Error: err.Error()})
+		return Record{}, err
+	}
+	if req.Slug != "" {
+		done, err := m.turns.Take(ctx, req.Slug)
+		if err != nil {
+			return Record{}, sandbox.Errorf(sandbox.KindUnavailable, "start", req.Slug, "wait for another operation: %w", err)
+		}
+		defer done()
+		switch _, err := m.Look(ctx, req.Slug); {
+		case err == nil:
+			return Record{}, conflict("the slug %s is in use", req.Slug)
+		case sandbox.KindOf(err) != sandbox.KindNotFound:
+			// A provider that can't be asked may have it: its own check on
+			// start will tell, if it is the one.
+			m.log.Warn("can't tell whether a slug is in use", "slug", req.Slug, "error", err)
+		}
+	}
+
+	var failures []error
+	for i, c := range candidates {
+		if i > 0 || c.why == "fallback" {
+			m.log.Warn("a new sandbox falls back", "slug", req.Slug, "provider", c.Name(), "why", c.why)
+		}
+		r, err := m.startAt(ctx, c, req, drawn, key)
+		if err == nil {
+			return r, nil
+		}
+		if _, taken := errors.AsType[*ConflictError](err); taken || ctx.Err() != nil {
+			return Record{}, err
+		}
+		failures = append(failures, err)
+	}
+	return Record{}, &StartError{failures}
+}
+
+// StartError says why each provider that was asked could not make a sandbox.
+type StartError struct{ failures []error }
+
+// Error is one line with all reasons.
+func (e *StartError) Error() string {
+	texts := make([]string, len(e.failures))
+	for i, err := range e.failures {
+		texts[i] = err.Error()
+	}
+	return "no provider could make the sandbox: " + strings.Join(texts, "; ")
+}
+
+// Unwrap gives the reasons, the first provider's first.
+func (e *StartError) Unwrap() []error { return e.failures }
+
+// startAt makes the sandbox at one provider. drawn is its name where the request
+// has none; key makes the request known again.
+func (m *Manager) startAt(ctx context.Context, c candidate, req StartRequest, drawn, key string) (Record, error) {
+	done, ok := c.attempt()
+	if !ok {
+		return Record{}, sandbox.Errorf(sandbox.KindUnavailable, "start", c.Name(), "its last starts failed; it is tried again soon")
+	}
+	slug := req.Slug
+	if slug == "" {
+		slug = slugAt(c.Name(), drawn)
+	}
+	caps := c.Capabilities()
+	// The slug shows as starting while the provider works, so that nobody else
+	// takes it.
+	starting := Record{
+		Instance:     sandbox.Instance{Provider: c.Name(), Slug: slug, State: sandbox.Starting, WorkloadType: req.WorkloadType},
+		RAMPreserved: true, Created: time.Now(),
+	}
+	if slug != "" && !m.records.reserve(slug, starting) {
+		done(nil)
+		return Record{}, conflict("the slug %s is in use", slug)
+	}
+	bounded, cancel := context.WithTimeout(ctx, m.config.Timing.Start)
+	defer cancel()
+	in, err := c.Start(bounded, sandbox.StartRequest{
+		Slug: slug, Preset: req.Preset, WorkloadType: req.WorkloadType, TTL: req.TTL, Key: key,
+	})
+	if isCut(ctx, err) {
+		done(nil) // says nothing about the provider
+	} else {
+		done(err)
+	}
+	if c.why == "rollout" && !isCut(ctx, err) {
+		m.noteRollout(c, err)
+	}
+	if err != nil {
+		m.startFailed(c, slug, err)
+		if sandbox.KindOf(err) == sandbox.KindBusy && req.Slug != "" {
+			return Record{}, conflict("the slug %s is in use at %s", slug, c.Name())
+		}
+		return Record{}, err
+	}
+	if in.Slug == "" {
+		in.Slug = slug
+	}
+	in.WorkloadType = req.WorkloadType
+	r := starting
+	r.Instance, r.LastActive = in, time.Now()
+	if req.TTL > 0 {
+		r.TTL, r.Deadline, r.extended = req.TTL, r.LastActive.Add(req.TTL), r.LastActive
+	}
+	if in.Slug != slug && slug != "" {
+		m.records.drop(slug)
+	}
+	m.records.put(r)
+	detail := c.why
+	if !caps.RAMSnapshot {
+		detail += "; its RAM is lost when it sleeps"
+	}
+	m.tell(Event{Kind: Started, Slug: in.Slug, Provider: c.Name(), ID: in.ID, Detail: detail})
+	return r, nil
+}
+
+// startFailed cleans up after a start that failed. Where it can't be told
+// whether something was made, it is looked for later, by its name.
+func (m *Manager) startFailed(c candidate, slug string, err error) {
+	if slug != "" {
+		m.records.drop(slug)
+	}
+	m.tell(Event{Kind: Failed, Slug: slug, Provider: c.Name(), Error: err.Error()})
+	if id, left := leftoverOf(err); left {
+		m.leave(c.provider, slug, id)
+		return
+	}
+	switch sandbox.KindOf(err) {
+	case sandbox.KindUnavailable, sandbox.KindOther:
+		if slug != "" {
+			m.leave(c.provider, slug, "")
+		}
+	}
+}
+
+func (m *Manager) noteRollout(c candidate, err error) {
+	if stopped := m.rollout.note(c.Name(), err != nil); stopped != "" {
+		m.metrics.rolloutsStopped.WithLabelValues(c.Name()).Inc()
+		m.log.Error("rollout stopped", "provider", c.Name(), "reason", stopped)
+		m.events.publish(Event{Time: time.Now(), Kind: Warning, Provider: c.Name(), Detail: "rollout stopped: " + stopped})
+	}
+}
+
+// slugAt is the slug that a drawn name gets at a provider. Proxmox guests carry
+// their kind in their name; Morph's are known by their id.
+func slugAt(provider, drawn string) string {
+	switch provider {
+	case "pve-vm":
+		return "pvevm-" + drawn
+	case "pve-lxc":
+		return "pvelxc-" + drawn
+	case "morph":
+		return ""
+	}
+	return drawn
+}
+
+// randomHex are 8 hexadecimal digits.
+func randomHex() string {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return strings.ToLower(hex.EncodeToString(b[:]))
+}
