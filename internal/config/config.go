@@ -28,7 +28,7 @@ type Config struct {
 	Listen Listen `yaml:"listen"`
 	// The second port: health, metrics, API, dashboard.
 	Admin Admin `yaml:"admin"`
-	// Networks (CIDRs) of the proxies in front of the edge. What they say about a client is believed; from anybody else it is dropped.
+	// Networks (CIDRs) of the proxies in front of the edge. What they say about a client is believed (X-Forwarded-For, -Host and -Proto, CF-Connecting-IP, X-Request-Id); from anybody else it is dropped.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 	// How the edge reaches sandboxes.
 	Upstream Upstream `yaml:"upstream"`
@@ -90,7 +90,7 @@ type Upstream struct {
 	DialTimeout time.Duration `yaml:"dial_timeout" default:"2s" above:"0s" max:"60s"`
 	// How long a sandbox may take to begin its response. 0s sets no limit, so that long polls live.
 	ResponseHeaderTimeout time.Duration `yaml:"response_header_timeout" default:"0s" min:"0s"`
-	// Idle connections kept open to each sandbox. 0 keeps none.
+	// Idle connections kept open to each port of a sandbox. 0 keeps none.
 	MaxIdlePerInstance int `yaml:"max_idle_per_instance" default:"32" min:"0" max:"1024"`
 }
 

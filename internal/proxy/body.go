@@ -22,6 +22,7 @@ func (e *requestBodyError) Unwrap() error { return e.err }
 // in a goroutine of its own, possibly longer than the answer takes.
 type body struct {
 	from    *http.Request
+	source  io.Reader   // of from's body
 	trailer http.Header // of the outgoing request; filled at the end
 	count   prometheus.Counter
 	touched atomic.Bool
@@ -40,7 +41,7 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, errAbandoned
 	}
 	b.touched.Store(true)
-	n, err := b.from.Body.Read(p)
+	n, err := b.source.Read(p)
 	b.read.Add(int64(n))
 	b.count.Add(float64(n))
 	switch {

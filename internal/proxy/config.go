@@ -31,6 +31,18 @@ type Config struct {
 	// UpstreamTLS verifies upstreams that speak TLS; nil trusts the system's
 	// authorities.
 	UpstreamTLS *tls.Config
+	// DashboardOrigins may frame and call every sandbox, as their siblings may;
+	// none if empty. Each is an origin as browsers write it.
+	DashboardOrigins []string
+	// HeadScript puts a script into the documents of apps that leads what they
+	// say to loopback back to their sandbox, and serves it. False does neither.
+	HeadScript bool
+	// RetireServiceWorker makes that script unregister the service workers that
+	// the router before this one installed. False leaves them alone.
+	RetireServiceWorker bool
+	// StaticRoutes are hosts that lead to fixed upstreams and to no sandbox,
+	// whatever the grammar says of them; none if empty.
+	StaticRoutes []StaticRoute
 }
 
 func (c Config) withDefaults() Config {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -36,6 +37,9 @@ type generation struct {
 // address, but the instance and its generation, so that an instance that came
 // back never gets a connection of its former life.
 func poolHost(x *Exchange) string {
+	if x.static != nil {
+		return x.static.pool
+	}
 	return x.Instance.Slug + ".g" + strconv.FormatUint(x.Instance.Generation, 10) + ":" + strconv.Itoa(int(x.upstreamPort()))
 }
 
@@ -66,7 +70,12 @@ func (d *dialer) control(ctx context.Context, _, address string, raw syscall.Raw
 	if err != nil {
 		return err
 	}
-	if err := d.rule.Check(addr, exchangeOf(ctx).Upstream.Named); err != nil {
+	upstream := exchangeOf(ctx).Upstream
+	rule := d.rule
+	// One that routes by authority is a provider's service below a name that
+	// the operator trusts; it may lie on the internet.
+	rule.Public = upstream.Authority != ""
+	if err := rule.Check(addr, upstream.Named); err != nil {
 		return err
 	}
 	var set error
@@ -80,21 +89,38 @@ func (d *dialer) control(ctx context.Context, _, address string, raw syscall.Raw
 // the pool host, which is not an address.
 func (d *dialer) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	x := exchangeOf(ctx)
-	raw, err := d.net.DialContext(ctx, network, x.Upstream.Address)
+	raw, err := d.net.DialContext(ctx, network, located(x.Upstream.Address))
 	if err != nil {
-		return nil, err
+		return nil, &connectError{err}
 	}
 	c := &upstreamConn{dialer: d, generation: generation{x.Instance.Slug, x.Instance.Generation}, halfCloser: raw.(*net.TCPConn)}
 	if x.Upstream.TLS {
 		encrypted, err := d.handshake(ctx, raw, x.Upstream.Authority)
 		if err != nil {
-			return nil, errors.Join(err, raw.Close())
+			return nil, &connectError{errors.Join(err, raw.Close())}
 		}
 		c.halfCloser = encrypted
 	}
 	d.register(c)
 	return c, nil
 }
+
+// located is the address to dial. Names below .localhost are this machine's
+// (RFC 6761 section 6.3), which plain DNS does not know.
+func located(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil && strings.HasSuffix(strings.ToLower(host), ".localhost") {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return address
+}
+
+// connectError is a connection that did not come about; nothing of the request
+// was sent.
+type connectError struct{ err error }
+
+func (e *connectError) Error() string { return e.err.Error() }
+func (e *connectError) Unwrap() error { return e.err }
 
 // handshake verifies the upstream for its real name: the transport only knows
 // the pool host.

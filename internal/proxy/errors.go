@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -37,8 +38,12 @@ const (
 	causeUnreachable
 	causeBadAnswer
 	causeTimeout
+	causeServiceUnreachable
+	causeServiceBadAnswer
+	causeServiceTimeout
 	causeRequestBody
 	causeTooLarge
+	causeDraining
 	causeClientGone
 )
 
@@ -113,6 +118,18 @@ var outcomes = [...]outcome{
 		http.StatusGatewayTimeout, reply.UpstreamTimeout, slog.LevelInfo,
 		"Port {port} of the sandbox did not answer in time", "The sandbox may be overloaded or asleep. Try again.",
 	},
+	causeServiceUnreachable: {
+		http.StatusBadGateway, reply.UpstreamUnreachable, slog.LevelWarn,
+		"The service behind this name can't be reached", "Its operator has been told by the log. Try again in a few seconds.",
+	},
+	causeServiceBadAnswer: {
+		http.StatusBadGateway, reply.UpstreamUnreachable, slog.LevelWarn,
+		"The service behind this name gave no valid answer", "Its server closed the connection, or does not speak HTTP.",
+	},
+	causeServiceTimeout: {
+		http.StatusGatewayTimeout, reply.UpstreamTimeout, slog.LevelWarn,
+		"The service behind this name did not answer in time", "Try again in a few seconds.",
+	},
 	causeRequestBody: {
 		http.StatusBadRequest, reply.BadRequest, slog.LevelDebug,
 		"The request could not be read to its end", "Its body is malformed, or was broken off.",
@@ -120,6 +137,10 @@ var outcomes = [...]outcome{
 	causeTooLarge: {
 		http.StatusRequestEntityTooLarge, reply.RequestTooLarge, slog.LevelDebug,
 		"The request is too large", "",
+	},
+	causeDraining: {
+		http.StatusServiceUnavailable, reply.Internal, slog.LevelWarn,
+		"The edge is restarting", "Try again in a few seconds.",
 	},
 	causeClientGone: {0, "", slog.LevelDebug, "", ""},
 }
@@ -158,10 +179,34 @@ type lookupError struct{ err error }
 func (e *lookupError) Error() string { return "look up: " + e.err.Error() }
 func (e *lookupError) Unwrap() error { return e.err }
 
+// serviceError is a failure of a static route: no sandbox is concerned.
+type serviceError struct{ err error }
+
+func (e *serviceError) Error() string { return "static route: " + e.err.Error() }
+func (e *serviceError) Unwrap() error { return e.err }
+
+func isConnectError(err error) bool {
+	_, ok := errors.AsType[*connectError](err)
+	return ok
+}
+
+func isBrokenOff(err error) bool {
+	_, ok := errors.AsType[*BrokenOff](err)
+	return ok
+}
+
+// ErrDraining, as the cause of a request's context (see context.Cause), says
+// that the edge cut the request because it shuts down.
+var ErrDraining = errors.New("the edge is shutting down")
+
 // causeOf finds the cause of err. ctx is the request's: an error after it
-// ended is the client's leaving, whatever it looks like.
+// ended is the client's leaving, unless the edge ended it, whatever the error
+// looks like.
 func causeOf(ctx context.Context, err error) cause {
 	if ctx.Err() != nil {
+		if errors.Is(context.Cause(ctx), ErrDraining) {
+			return causeDraining
+		}
 		return causeClientGone
 	}
 	if refused, ok := errors.AsType[*refusal](err); ok {
@@ -182,7 +227,24 @@ func causeOf(ctx context.Context, err error) cause {
 		}
 		return causeLookup
 	}
-	return causeOfUpstream(err)
+	c := causeOfUpstream(err)
+	if _, ok := errors.AsType[*serviceError](err); ok {
+		return causeOfService(c, err)
+	}
+	return c
+}
+
+// causeOfService says of a static route what c says of a sandbox.
+func causeOfService(c cause, err error) cause {
+	switch {
+	case c == causeTimeout:
+		return causeServiceTimeout
+	case isConnectError(err):
+		return causeServiceUnreachable
+	case c == causeBadAnswer:
+		return causeServiceBadAnswer
+	}
+	return c
 }
 
 func causeOfState(s sandbox.State) cause {
@@ -223,6 +285,49 @@ func causeOfUpstream(err error) cause {
 		return causeUnreachable
 	}
 	return causeBadAnswer
+}
+
+// loggable is err for the log. net/http quotes what it could not parse, which
+// may be a cookie or a query that a sandbox echoed; only errors of the network
+// and of our own are known to quote nothing.
+func loggable(err error) string {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Error()
+	}
+	for _, plain := range []error{io.EOF, io.ErrUnexpectedEOF, http.ErrBodyReadAfterClose, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, plain) {
+			return plain.Error()
+		}
+	}
+	switch causeOfUpstream(err) {
+	case causeBadAnswer:
+		if isOwn(err) {
+			return err.Error()
+		}
+		return "not understood as HTTP"
+	case causeRequestBody:
+		return "the body is malformed"
+	}
+	return err.Error()
+}
+
+// isOwn tells whether err is one that this package made.
+func isOwn(err error) bool {
+	if errors.Is(err, errUnasked) {
+		return true
+	}
+	for _, own := range []func(error) bool{
+		func(err error) bool { _, ok := errors.AsType[*refusal](err); return ok },
+		func(err error) bool { _, ok := errors.AsType[*resolve.HostError](err); return ok },
+		func(err error) bool { _, ok := errors.AsType[*stateError](err); return ok },
+		func(err error) bool { _, ok := errors.AsType[*lookupError](err); return ok },
+		func(err error) bool { _, ok := errors.AsType[*connectError](err); return ok },
+	} {
+		if own(err) {
+			return true
+		}
+	}
+	return false
 }
 
 // problem puts the outcome of c into words for a client.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -261,6 +262,62 @@ func TestHandlerLogsNoSecrets(t *testing.T) {
 		if !strings.Contains(log, want) {
 			t.Errorf("%q is not in the log:\n%s", want, log)
 		}
+	}
+}
+
+// net/http's errors quote what they could not parse.
+func TestHandlerLogsNothingThatASandboxSays(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{
+		"Echo":           "GET /?hunter2 HTTP/1.1\n\n",
+		"Cookie":         "HTTP/1.1 200 OK\nSet-Cookie session=hunter2\n\n",
+		"BrokenChunk":    "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\nhunter2\n",
+		"UnaskedCookies": "HTTP/1.1 200 hunter2\nContent-Length: hunter2\n\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEdge(t, serveRaw(t, func(w *wire) {
+				w.head()
+				w.send(answer)
+			}))
+			w := e.dial(t)
+			w.send("GET / HTTP/1.1\nHost: " + testHost + "\nConnection: close\n\n")
+			_, _ = w.rest()
+			eventually(t, "the failure is logged", func() bool { return strings.Contains(e.log.String(), "level=INFO") })
+			if log := e.log.String(); strings.Contains(log, "hunter2") {
+				t.Errorf("the log has it:\n%s", log)
+			}
+		})
+	}
+}
+
+func TestHandlerTellsADrainFromAClientThatLeft(t *testing.T) {
+	t.Parallel()
+	ctx, cut := context.WithCancelCause(t.Context())
+	cut(ErrDraining)
+	if got := causeOf(ctx, context.Canceled); got != causeDraining {
+		t.Errorf("got cause %d", got)
+	}
+	if o := outcomes[causeDraining]; o.status != http.StatusServiceUnavailable {
+		t.Errorf("the client is told %d", o.status)
+	}
+}
+
+func TestHandlerRoutesByWhatATrustedProxySays(t *testing.T) {
+	t.Parallel()
+	address := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Get("X-Cmux-Original-Host"), " ", r.Header.Get("Cf-Connecting-Ip"))
+	})
+	const sent = "X-Forwarded-Host: port-39378-box.cmux.test, inner.example\nCF-Connecting-IP: 203.0.113.9\n"
+	trusting := newEdge(t, address, func(c *Config) { c.TrustedProxies = loopback })
+	if resp, body := trusting.get(t, "lb.internal", sent); body != "port-39378-box.cmux.test 203.0.113.9" {
+		t.Errorf("got %s: %q", resp.Status, body)
+	}
+	if resp, _ := newEdge(t, address).get(t, "lb.internal", sent); resp.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("from anybody: got %s", resp.Status)
+	}
+	if _, body := newEdge(t, address).get(t, testHost, sent); body != testHost+" " {
+		t.Errorf("from anybody: got %q", body)
 	}
 }
 

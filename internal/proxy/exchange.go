@@ -23,6 +23,9 @@ type Exchange struct {
 	// that it is one of the trusted proxies.
 	Peer    netip.Addr
 	Trusted bool
+	// Authority is the host that the client asked for, as it wrote it: the
+	// Host, or what a trusted proxy says it was.
+	Authority string
 	// Scheme is the one the client used: "http" or "https".
 	Scheme string
 	// Route is what the host name asks for.
@@ -34,6 +37,8 @@ type Exchange struct {
 	// Upstream is where the port asked for lies.
 	Upstream sandbox.Upstream
 
+	profile profile
+	static  *staticTarget // where a static route leads; nil for a sandbox
 	timings timings
 }
 
@@ -49,15 +54,15 @@ func (x *Exchange) upstreamPort() uint16 {
 // timings are the parts of Server-Timing.
 type timings struct{ resolve, upstream time.Duration }
 
-// String is the value of the header (W3C Server Timing), in milliseconds. What
-// did not happen is left out.
+// String is the value of the header (W3C Server Timing), in milliseconds. A
+// request that never reached its sandbox has no upstream.
 func (t timings) String() string {
 	var b []byte
 	for _, part := range [...]struct {
 		name string
 		took time.Duration
 	}{{"resolve", t.resolve}, {"upstream", t.upstream}} {
-		if part.took == 0 {
+		if part.took == 0 && part.name != "resolve" {
 			continue
 		}
 		if len(b) > 0 {
@@ -74,7 +79,7 @@ const maxRequestID = 128
 
 // begin reads from r what does not depend on its route.
 func begin(r *http.Request, trusted []netip.Prefix) *Exchange {
-	x := &Exchange{Started: time.Now(), Scheme: "http"}
+	x := &Exchange{Started: time.Now(), Authority: r.Host, Scheme: "http"}
 	if r.TLS != nil {
 		x.Scheme = "https"
 	}
@@ -85,8 +90,11 @@ func begin(r *http.Request, trusted []netip.Prefix) *Exchange {
 		}
 	}
 	if x.Trusted {
-		if proto := strings.ToLower(r.Header.Get("X-Forwarded-Proto")); proto == "http" || proto == "https" {
+		if proto := strings.ToLower(firstOf(r.Header["X-Forwarded-Proto"])); proto == "http" || proto == "https" {
 			x.Scheme = proto
+		}
+		if host := firstOf(r.Header["X-Forwarded-Host"]); host != "" {
+			x.Authority = host
 		}
 		x.ID = validRequestID(r.Header.Get("X-Request-Id"))
 	}
@@ -94,6 +102,16 @@ func begin(r *http.Request, trusted []netip.Prefix) *Exchange {
 		x.ID = rand.Text()
 	}
 	return x
+}
+
+// firstOf is the first entry of a comma-separated header: what the proxy nearest
+// to the client said.
+func firstOf(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	first, _, _ := strings.Cut(values[0], ",")
+	return strings.TrimSpace(first)
 }
 
 // validRequestID returns id where it may stand in a header, a log and a page,
@@ -108,9 +126,4 @@ func validRequestID(id string) string {
 		}
 	}
 	return id
-}
-
-// origin is the public origin of the request (RFC 6454).
-func (x *Exchange) origin() string {
-	return x.Scheme + "://" + x.Route.Host + x.Route.Suffix
 }

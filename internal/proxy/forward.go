@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"crypto/tls"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptrace"
@@ -40,20 +41,22 @@ type transportForwarder struct {
 	transport  *http.Transport
 	dialer     *dialer
 	hostHeader HostHeader
+	pages      *pages
 	tunnels    *tunnels
 }
 
-func newTransportForwarder(d *dialer, c Config, t *tunnels) *transportForwarder {
+func newTransportForwarder(d *dialer, c Config, p *pages, t *tunnels) *transportForwarder {
 	return &transportForwarder{
 		dialer:     d,
 		hostHeader: c.HostHeader,
+		pages:      p,
 		tunnels:    t,
 		transport: &http.Transport{
 			DialContext:            d.dial,
 			DialTLSContext:         d.dial, // the dialer speaks TLS itself
 			TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},
 			DisableCompression:     true,
-			MaxIdleConnsPerHost:    c.MaxIdlePerInstance,
+			MaxIdleConnsPerHost:    maxIdle(c.MaxIdlePerInstance),
 			IdleConnTimeout:        idleTimeout,
 			ResponseHeaderTimeout:  c.ResponseHeaderTimeout,
 			ExpectContinueTimeout:  continueTimeout,
@@ -62,23 +65,30 @@ func newTransportForwarder(d *dialer, c Config, t *tunnels) *transportForwarder 
 	}
 }
 
+// maxIdle is n for http.Transport, for which 0 is its own default.
+func maxIdle(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+// outgoing is a request as its upstream gets it.
+type outgoing struct {
+	host   string
+	target string // raw, as rawTarget returns it
+	header http.Header
+	body   io.Reader
+}
+
 // Forward implements [Forwarder].
 func (f *transportForwarder) Forward(w http.ResponseWriter, r *http.Request, x *Exchange) error {
-	upgrade := upgradeOf(r)
 	host, local := f.hostHeader.upstreamHost(x)
-	header := outgoingHeader(r, x)
+	out := outgoing{host: host, target: rawTarget(r.RequestURI), header: outgoingHeader(r, x), body: r.Body}
 	if local {
-		localizeOrigin(header, x, host)
+		localizeOrigin(out.header, x, host)
 	}
-	if upgrade != "" {
-		header["Connection"] = []string{"Upgrade"}
-		header["Upgrade"] = []string{upgrade}
-		webSocketSpelling(header)
-	}
-
-	sent := time.Now()
-	resp, attempt, err := f.roundTrip(w, r, x, host, header)
-	x.timings.upstream = time.Since(sent)
+	resp, attempt, err := f.roundTrip(w, r, x, out)
 	attempt.body.answering(w)
 	if err != nil {
 		attempt.body.abandon(w)
@@ -92,6 +102,12 @@ func (f *transportForwarder) Forward(w http.ResponseWriter, r *http.Request, x *
 	if local {
 		publishOrigin(resp.Header, x, host)
 	}
+	f.pages.treat(resp, r, x)
+	return f.passOn(w, resp, x)
+}
+
+// passOn sends an answer to the client.
+func (f *transportForwarder) passOn(w http.ResponseWriter, resp *http.Response, x *Exchange) error {
 	if err := copyAnswer(w, resp, x, f.tunnels.metrics.of(x).down); err != nil {
 		return &BrokenOff{err}
 	}
@@ -101,13 +117,20 @@ func (f *transportForwarder) Forward(w http.ResponseWriter, r *http.Request, x *
 // roundTrip sends the request, again if a pooled connection turned out closed
 // before anything was written to it. (http.Transport's own retry also repeats
 // requests that the sandbox may have read; [attempt.request] prevents it.)
-func (f *transportForwarder) roundTrip(w http.ResponseWriter, r *http.Request, x *Exchange, host string, header http.Header) (*http.Response, *attempt, error) {
+func (f *transportForwarder) roundTrip(w http.ResponseWriter, r *http.Request, x *Exchange, out outgoing) (*http.Response, *attempt, error) {
+	if upgrade := upgradeOf(r); upgrade != "" {
+		out.header["Connection"] = []string{"Upgrade"}
+		out.header["Upgrade"] = []string{upgrade}
+		webSocketSpelling(out.header)
+	}
+	sent := time.Now()
+	defer func() { x.timings.upstream = time.Since(sent) }()
 	for {
 		a := &attempt{
 			informational: informational{w: w, enabled: r.ProtoAtLeast(1, 1)},
-			body:          &body{from: r, count: f.tunnels.metrics.of(x).up},
+			body:          &body{from: r, source: out.body, count: f.tunnels.metrics.of(x).up},
 		}
-		resp, err := f.transport.RoundTrip(a.request(r, x, host, header))
+		resp, err := f.transport.RoundTrip(a.request(r, x, out))
 		a.informational.stop()
 		if err == nil {
 			return resp, a, nil
@@ -136,40 +159,26 @@ func (a *attempt) sent() bool {
 }
 
 // request makes the outgoing request.
-func (a *attempt) request(r *http.Request, x *Exchange, host string, header http.Header) *http.Request {
+func (a *attempt) request(r *http.Request, x *Exchange, to outgoing) *http.Request {
 	u := &url.URL{Scheme: "http", Host: poolHost(x)}
 	if x.Upstream.TLS {
 		u.Scheme = "https"
 	}
-	setTarget(u, rawTarget(r.RequestURI), host)
+	setTarget(u, to.target, to.host)
 	out := &http.Request{
 		Method:     r.Method,
 		URL:        u,
 		Proto:      "HTTP/1.1",
 		ProtoMajor: 1,
 		ProtoMinor: 1,
-		Header:     header,
-		Host:       host,
+		Header:     to.header,
+		Host:       to.host,
 		Body:       a.body,
+		// The transport sends a body that was refused, so that it can use the
+		// connection again; the client would be told to go on for that.
+		Close: len(r.Header["Expect"]) > 0,
 	}
-	if r.ContentLength < 0 {
-		out.TransferEncoding = []string{"chunked"}
-		out.Trailer = maps.Clone(r.Trailer)
-		if out.Trailer == nil {
-			out.Trailer = make(http.Header)
-		}
-		a.body.trailer = out.Trailer
-	} else {
-		// The transport would repeat a request without body, probe one of
-		// unknown length, and hold back one of known length until its buffer
-		// is full. A body that is not nil, of a length that only the header
-		// tells, in the encoding "identity", is copied as it comes. The header
-		// stands under a spelling that the transport does not take for its own.
-		out.TransferEncoding = []string{"identity"}
-		if r.ContentLength > 0 || len(r.Header["Content-Length"]) > 0 || usuallyHasBody(r.Method) {
-			header["Content-length"] = []string{strconv.FormatInt(r.ContentLength, 10)}
-		}
-	}
+	a.frame(out, r)
 	ctx := httptrace.WithClientTrace(withExchange(r.Context(), x), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			a.conn, a.reused = info.Conn.(*upstreamConn), info.Reused
@@ -178,6 +187,29 @@ func (a *attempt) request(r *http.Request, x *Exchange, host string, header http
 		Got1xxResponse: a.informational.pass,
 	})
 	return out.WithContext(ctx)
+}
+
+// frame gives out the framing of r: by chunks with trailers, by a length, or
+// none.
+func (a *attempt) frame(out, r *http.Request) {
+	if r.ContentLength < 0 {
+		out.TransferEncoding = []string{"chunked"}
+		out.Trailer = maps.Clone(r.Trailer)
+		if out.Trailer == nil {
+			out.Trailer = make(http.Header)
+		}
+		a.body.trailer = out.Trailer
+		return
+	}
+	// The transport would repeat a request without body, probe one of unknown
+	// length, and hold back one of known length until its buffer is full. A
+	// body that is not nil, of a length that only the header tells, in the
+	// encoding "identity", is copied as it comes. The header stands under a
+	// spelling that the transport does not take for its own.
+	out.TransferEncoding = []string{"identity"}
+	if r.ContentLength > 0 || len(r.Header["Content-Length"]) > 0 || usuallyHasBody(r.Method) {
+		out.Header["Content-length"] = []string{strconv.FormatInt(r.ContentLength, 10)}
+	}
 }
 
 // usuallyHasBody names the methods of which servers expect a Content-Length
@@ -191,8 +223,9 @@ type informational struct {
 	w       http.ResponseWriter
 	enabled bool // an HTTP/1.0 client knows none
 
-	mu   sync.Mutex
-	done bool
+	mu     sync.Mutex
+	done   bool
+	passed bool // something was passed on
 }
 
 // pass writes one answer; the transport calls it from a goroutine of its own.
@@ -209,6 +242,7 @@ func (i *informational) pass(code int, header textproto.MIMEHeader) error {
 	maps.Copy(h, http.Header(header))
 	removeHopByHop(h)
 	i.w.WriteHeader(code)
+	i.passed = true
 	clear(h)
 	maps.Copy(h, kept)
 	return nil

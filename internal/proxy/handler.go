@@ -41,14 +41,20 @@ type Handler struct {
 	forwarder Forwarder
 	transport *transportForwarder
 	tunnels   tunnel.Registry
+	pages     *pages
+	statics   *staticRoutes
 }
 
 // New makes a handler and registers its metrics with reg.
 func New(c Config, resolver Resolver, guard *loopguard.Guard, log *slog.Logger, reg prometheus.Registerer) *Handler {
 	c = c.withDefaults()
-	h := &Handler{config: c, resolver: resolver, guard: guard, log: log, metrics: newMetrics(reg)}
-	h.transport = newTransportForwarder(newDialer(c), c, &tunnels{&h.tunnels, h.metrics})
+	h := &Handler{config: c, resolver: resolver, guard: guard, log: log, metrics: newMetrics(reg), pages: newPages(c), statics: newStaticRoutes(c.StaticRoutes)}
+	h.transport = newTransportForwarder(newDialer(c), c, h.pages, &tunnels{&h.tunnels, h.metrics})
 	h.forwarder = h.transport
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "edge_tunnels",
+		Help: "Open tunnels of any protocol, WebSockets included.",
+	}, func() float64 { return float64(h.tunnels.Len()) }))
 	return h
 }
 
@@ -90,24 +96,42 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // serve is the way of a request, from its host name to its sandbox. What it
 // returns was not answered yet, unless it is a [*BrokenOff].
 func (h *Handler) serve(w *writer, r *http.Request, x *Exchange) error {
-	var err error
-	if x.Route, err = h.config.Grammar.Parse(r.Host); err != nil {
-		return err
+	route, static := h.statics.find(x.Authority)
+	if !static {
+		var err error
+		if route, err = h.config.Grammar.Parse(x.Authority); err != nil {
+			return err
+		}
 	}
+	x.Route = route
 	switch {
 	case r.Method == http.MethodConnect:
 		return errMethod
 	case strings.HasPrefix(rawTarget(r.RequestURI), ownPath):
-		return errNothingHere
-	case x.Route.Form == resolve.Apex:
+		return h.serveOwn(w, r, x)
+	case !static && x.Route.Form == resolve.Apex:
 		serveApex(w)
 		return nil
+	}
+	if !static {
+		x.profile = profileOf(x.Route.Port)
+		if h.pages.answerOptions(w, r, x) {
+			return nil
+		}
 	}
 	var pass bool
 	if x.Hops, pass = h.guard.Check(r.Header); !pass {
 		return errLoop
 	}
+	if static {
+		return h.serveStatic(w, r, x)
+	}
+	return h.serveSandbox(w, r, x)
+}
 
+// serveSandbox is the rest of that way for a sandbox's host.
+func (h *Handler) serveSandbox(w *writer, r *http.Request, x *Exchange) error {
+	var err error
 	x.Instance, err = h.resolver.Resolve(r.Context(), x.Route.Slug)
 	x.timings.resolve = time.Since(x.Started)
 	if err != nil {
@@ -122,6 +146,16 @@ func (h *Handler) serve(w *writer, r *http.Request, x *Exchange) error {
 	return h.forwarder.Forward(w, r, x)
 }
 
+// serveOwn answers below [ownPath].
+func (h *Handler) serveOwn(w http.ResponseWriter, r *http.Request, x *Exchange) error {
+	path, _, _ := strings.Cut(rawTarget(r.RequestURI), "?")
+	if path == headScriptPath && h.pages.headScript && x.Route.Form != resolve.Apex && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		h.pages.serveHeadScript(w, r, x)
+		return nil
+	}
+	return errNothingHere
+}
+
 // serveApex says that the edge is there.
 func serveApex(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -132,9 +166,10 @@ func serveApex(w http.ResponseWriter) {
 // drops a Content-Length that stands beside Transfer-Encoding without telling
 // the handler; a proxy in front that believed the length would take what
 // follows for another request. RFC 9112 section 6.3 allows to process such a
-// message and demands that the connection be closed after it.
+// message and demands that the connection be closed after it. In HTTP/1.0, which
+// knows no chunks, net/http drops Transfer-Encoding instead, without a trace.
 func closeAfterChunks(h http.Header, r *http.Request) {
-	if len(r.TransferEncoding) > 0 {
+	if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
 		h["Connection"] = []string{"close"}
 	}
 }
@@ -144,7 +179,7 @@ func closeAfterChunks(h http.Header, r *http.Request) {
 func (h *Handler) fail(w *writer, r *http.Request, x *Exchange, err error) {
 	c := causeOf(r.Context(), err)
 	if broken, ok := errors.AsType[*BrokenOff](err); ok {
-		h.logFailure(r, x, slog.LevelInfo, "answer broken off", broken.Err)
+		h.logFailure(r, x, slog.LevelInfo, "answer broken off", broken.Err, slog.Int("status", w.status))
 		if c == causeClientGone {
 			w.status = statusClientGone
 		}
@@ -158,9 +193,10 @@ func (h *Handler) fail(w *writer, r *http.Request, x *Exchange, err error) {
 		w.status = statusClientGone
 		panic(http.ErrAbortHandler)
 	}
-	h.logFailure(r, x, o.level, "request failed", err)
-	if timing := x.timings.String(); timing != "" {
-		w.Header()["Server-Timing"] = []string{timing}
+	h.logFailure(r, x, o.level, "request failed", err, slog.Int("status", o.status), slog.String("code", string(o.code)))
+	w.Header()["Server-Timing"] = []string{x.timings.String()}
+	if x.profile.cors {
+		allow(w.Header(), h.pages.allowedOrigin(r, x)) // who watches a sandbox start must be able to read that it does
 	}
 	c.problem(x, err).Write(w, r)
 }
@@ -202,9 +238,10 @@ const (
 	keyError   = "error"
 )
 
-func (h *Handler) logFailure(r *http.Request, x *Exchange, level slog.Level, message string, err error) {
+func (h *Handler) logFailure(r *http.Request, x *Exchange, level slog.Level, message string, err error, more ...slog.Attr) {
 	if h.log.Enabled(r.Context(), level) {
-		h.log.LogAttrs(r.Context(), level, message, append(requestAttrs(r, x), slog.String(keyError, err.Error()))...)
+		attrs := append(requestAttrs(r, x), slog.String(keyError, loggable(err)))
+		h.log.LogAttrs(r.Context(), level, message, append(attrs, more...)...)
 	}
 }
 
@@ -215,7 +252,7 @@ func requestAttrs(r *http.Request, x *Exchange) []slog.Attr {
 	return []slog.Attr{
 		slog.String(keyRequest, x.ID),
 		slog.String("method", r.Method),
-		slog.String("host", r.Host),
+		slog.String("host", x.Authority),
 		slog.String("path", path),
 		slog.String("peer", x.Peer.String()),
 	}

@@ -82,8 +82,11 @@ func newEdge(t testing.TB, upstream string, configure ...func(*Config)) *edge {
 	t.Helper()
 	e := &edge{registry: prometheus.NewRegistry(), log: new(syncBuffer), box: &box{instance: sandbox.Instance{
 		Provider: "static", ID: "box", Slug: "box", State: sandbox.Running, Generation: 1,
-		Ports: map[uint16]string{39378: upstream, 39379: upstream, 3000: upstream},
+		Ports: map[uint16]string{3000: upstream},
 	}}}
+	for port := uint16(firstToolPort); port <= lastToolPort; port++ {
+		e.box.instance.Ports[port] = upstream
+	}
 	c := Config{Grammar: resolve.NewGrammar([]string{"cmux.test"}, true), MaxIdlePerInstance: 4}
 	for _, f := range configure {
 		f(&c)

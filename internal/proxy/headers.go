@@ -48,14 +48,14 @@ func hasToken(values []string, token string) bool {
 // anybody but a trusted proxy they are a client's inventions.
 var forwardedHeaders = [...]string{
 	"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto",
-	"X-Forwarded-Server", "X-Real-Ip",
+	"X-Forwarded-Server", "X-Real-Ip", "Cf-Connecting-Ip", "True-Client-Ip",
 }
 
 // outgoingHeader is the header of the upstream request.
 func outgoingHeader(r *http.Request, x *Exchange) http.Header {
 	h := make(http.Header, len(r.Header)+8)
 	for name, values := range r.Header {
-		if !strings.HasPrefix(name, "X-Cmux-") {
+		if !internalName(name) {
 			h[name] = values
 		}
 	}
@@ -88,6 +88,14 @@ func outgoingHeader(r *http.Request, x *Exchange) http.Header {
 		h["User-Agent"] = []string{""} // keeps Go's own out
 	}
 	return h
+}
+
+// internalName tells whether a header is one of those that the edge and the
+// proxy inside a sandbox say to each other. Programs behind CGI can't tell an
+// underscore from a hyphen (RFC 3875 section 4.1.18).
+func internalName(name string) bool {
+	const prefix = "X-Cmux-"
+	return len(name) >= len(prefix) && name[0] == 'X' && strings.EqualFold(strings.ReplaceAll(name[:len(prefix)], "_", "-"), prefix)
 }
 
 func appendForwarded(h http.Header, x *Exchange) {

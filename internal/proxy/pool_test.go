@@ -181,6 +181,17 @@ func TestPoolDropsIdleConnectionsBeforeNodeDoes(t *testing.T) {
 	}
 }
 
+func TestPoolOfNoneKeepsNoConnection(t *testing.T) {
+	t.Parallel()
+	address, conns := counting(t, nil)
+	e := newEdge(t, address, func(c *Config) { c.MaxIdlePerInstance = 0 })
+	e.get(t, testHost, "")
+	e.get(t, testHost, "")
+	if got := conns.Load(); got != 2 {
+		t.Errorf("%d connections were made, want 2", got)
+	}
+}
+
 func TestDialerSetsTheUserTimeout(t *testing.T) {
 	t.Parallel()
 	address := serveHTTP(t, func(http.ResponseWriter, *http.Request) {})
@@ -238,6 +249,16 @@ func TestForwarderVerifiesTLSForTheRealName(t *testing.T) {
 	}
 	if got, want := host.Load(), "127.0.0.1:"+port; got != want {
 		t.Errorf("the Host is %v, want the one it routes by, %s", got, want)
+	}
+}
+
+func TestDialerFindsNamesBelowLocalhost(t *testing.T) {
+	t.Parallel()
+	address := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Host) })
+	_, port, _ := net.SplitHostPort(address)
+	e := newEdge(t, "http://box.morph.localhost:"+port, func(c *Config) { c.Addresses = sandbox.AddressRule{Allow: loopback} })
+	if resp, body := e.get(t, testHost, ""); body != "box.morph.localhost:"+port {
+		t.Errorf("got %s: %s", resp.Status, body)
 	}
 }
 

@@ -1,58 +1,78 @@
 package proxy
 
-import (
-	"net/http"
-	"strconv"
-	"strings"
-)
-
-// HostHeader says which Host a sandbox on an address of its own gets.
-type HostHeader uint8
-
-// The rules for the Host header.
-const (
-	// HostAuto preserves the public host on the tool ports and says localhost
-	// to everything else: development servers refuse hosts that they don't know.
-	HostAuto HostHeader = iota
-	// HostPreserve always sends the public host.
-	HostPreserve
-	// HostLocalhost always sends localhost:<port>.
-	HostLocalhost
-)
-
 // Ports with a fixed meaning inside a sandbox.
 const (
 	firstToolPort = 39375
+	execPort      = 39375 // runs commands
+	nodePort      = 39376 // the worker's second half
+	workerPort    = 39377 // the worker; serves /code/ and /vnc/ too
+	codePort      = 39378 // VS Code
 	proxyPort     = 39379 // the proxy inside the sandbox
+	vncPort       = 39380 // noVNC and its WebSocket
+	devToolsPort  = 39381 // Chrome's DevTools protocol behind a proxy of the image
+	chromePort    = 39382 // Chrome itself
+	termPort      = 39383 // a terminal
 	lastToolPort  = 39383
 )
 
-// upstreamHost is the Host for x's upstream. One that routes by authority gets
-// that; it would not be found under another name.
-func (rule HostHeader) upstreamHost(x *Exchange) (host string, local bool) {
-	port := x.Route.Port
-	switch {
-	case x.Upstream.Authority != "":
-		return x.Upstream.Authority, false
-	case rule == HostLocalhost, rule == HostAuto && (port < firstToolPort || port > lastToolPort):
-		return "localhost:" + strconv.Itoa(int(port)), true
-	default:
-		return x.Route.Host + x.Route.Suffix, false
-	}
+// profile is what the edge does to the exchanges of one port beyond passing
+// them on. The zero value does nothing.
+//
+// Which port counts is the one that the host name asks for, in every form. That
+// Location leads to public names holds on every port and is not in here.
+type profile struct {
+	// options answers every OPTIONS at the edge.
+	options bool
+	// cors lets siblings and dashboards read answers, and answers their
+	// preflights at the edge.
+	cors bool
+	// framing says whether frame-ancestors is the edge's.
+	framing framing
+	// embeddable drops Cross-Origin-Resource-Policy: the page is put into pages
+	// that demand it of what they embed.
+	embeddable bool
+	// headScript puts the edge's script into documents.
+	headScript bool
+	// devTools leads the addresses in DevTools' JSON back through the edge.
+	devTools bool
 }
 
-// localizeOrigin makes a request's own origin look local to a server that is
-// told it is localhost; otherwise its check that both agree would fail. Other
-// origins stay what they are.
-func localizeOrigin(h http.Header, x *Exchange, localHost string) {
-	if origin := h["Origin"]; len(origin) == 1 && strings.EqualFold(origin[0], x.origin()) {
-		h["Origin"] = []string{"http://" + localHost}
-	}
+// framing is what happens to frame-ancestors and X-Frame-Options.
+type framing uint8
+
+const (
+	// framingKept leaves both alone.
+	framingKept framing = iota
+	// framingAmended replaces a restriction by the edge's list: siblings that
+	// are tools, and dashboards. What is not restricted stays so.
+	framingAmended
+	// framingListed sets that list on everything.
+	framingListed
+)
+
+// profiles are those of the ports with a fixed meaning.
+var profiles = map[uint16]profile{
+	execPort:     {},
+	nodePort:     {cors: true, framing: framingListed},
+	workerPort:   {cors: true, framing: framingListed},
+	codePort:     {cors: true, framing: framingListed, options: true},
+	proxyPort:    {cors: true, framing: framingListed},
+	vncPort:      {framing: framingListed, embeddable: true},
+	devToolsPort: {devTools: true},
+	chromePort:   {},
+	termPort:     {framing: framingListed},
 }
 
-// publishOrigin undoes localizeOrigin in an answer that echoes the origin.
-func publishOrigin(h http.Header, x *Exchange, localHost string) {
-	if allow := h["Access-Control-Allow-Origin"]; len(allow) == 1 && allow[0] == "http://"+localHost {
-		h["Access-Control-Allow-Origin"] = []string{x.origin()}
+// appProfile is that of every other port: what users run.
+var appProfile = profile{cors: true, framing: framingAmended, headScript: true}
+
+// framingPorts are the tools that may frame what their sandbox serves: VS Code
+// shows previews, the worker shows VS Code.
+var framingPorts = [...]uint16{nodePort, workerPort, codePort, proxyPort, vncPort, devToolsPort, termPort}
+
+func profileOf(port uint16) profile {
+	if port < firstToolPort || port > lastToolPort {
+		return appProfile
 	}
+	return profiles[port]
 }

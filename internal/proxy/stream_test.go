@@ -124,6 +124,28 @@ func TestForwarderAsksForABodyOnlyWhenTheSandboxDoes(t *testing.T) {
 	}
 }
 
+// A refusal without a body leaves the sandbox's connection usable, for which the
+// transport would send the refused body after all.
+func TestForwarderNeverAsksForARefusedBody(t *testing.T) {
+	t.Parallel()
+	for _, status := range []string{"417 Expectation Failed", "401 Unauthorized", "302 Found", "200 OK"} {
+		t.Run(status, func(t *testing.T) {
+			t.Parallel()
+			e := newEdge(t, serveRaw(t, func(w *wire) {
+				if w.head() != "" {
+					w.send("HTTP/1.1 " + status + "\nContent-Length: 0\n\n")
+					w.head()
+				}
+			}))
+			client := e.dial(t)
+			client.send("POST / HTTP/1.1\nHost: " + testHost + "\nExpect: 100-continue\nContent-Length: 5\n\n")
+			if head := client.head(); !strings.HasPrefix(head, "HTTP/1.1 "+status) {
+				t.Errorf("got %q", head)
+			}
+		})
+	}
+}
+
 func TestForwarderPassesAnEarlyRefusalOfAnUploadOn(t *testing.T) {
 	t.Parallel()
 	for range 20 { // the answer races with the failing writes
@@ -277,6 +299,21 @@ func TestForwarderSpeaksHTTP2ToClients(t *testing.T) {
 	body, err := io.ReadAll(resp.Body)
 	if want := fmt.Sprintf("%x", sha256.Sum256(payload)); err != nil || resp.ProtoMajor != 2 || string(body) != "done" || resp.Trailer.Get("X-Sum") != want {
 		t.Errorf("got %s %q, trailer %v, %v", resp.Proto, body, resp.Trailer, err)
+	}
+}
+
+func TestHandlerClosesAfterHTTP10(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, serveHTTP(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	client := e.dial(t)
+	client.send("POST / HTTP/1.0\nHost: " + testHost + "\nConnection: keep-alive\nContent-Length: 5\nTransfer-Encoding: chunked\n\n0\n\n" +
+		"GET /smuggled HTTP/1.1\nHost: " + testHost + "\n\n")
+	client.head()
+	if rest, _ := client.rest(); rest != "" {
+		t.Errorf("the connection goes on with %q", rest)
+	}
+	if got := e.metric(t, "edge_http_requests_total"); got != 1 {
+		t.Errorf("%v requests were answered, want 1", got)
 	}
 }
 

@@ -30,7 +30,7 @@ func TestUpgradeKeepsTheHandshakeAndItsSpelling(t *testing.T) {
 	compareHeads(t, "the client got", client.head(), "HTTP/1.1 101 Switching Protocols\nConnection: Upgrade\nUpgrade: websocket\n"+
 		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\nSec-WebSocket-Protocol: b\nSec-WebSocket-Extensions: permessage-deflate\n~X-Request-Id\n\n")
 	compareHeads(t, "the sandbox got", <-got, "GET /ws HTTP/1.1\nHost: "+testHost+"\nConnection: Upgrade\nUpgrade: websocket\n"+
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Version: 13\nSec-WebSocket-Protocol: a, b\nSec-WebSocket-Extensions: permessage-deflate\n"+forwarded+"\n")
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Version: 13\nSec-WebSocket-Protocol: a, b\nSec-WebSocket-Extensions: permessage-deflate\n"+strings.ReplaceAll(forwarded, "39375", "39378")+"\n")
 	if got := e.metric(t, "edge_websocket_connections", "port", "39378"); got != 1 {
 		t.Errorf("%v WebSockets are open, want 1", got)
 	}
@@ -98,11 +98,19 @@ func TestUpgradeCarriesAnyProtocol(t *testing.T) {
 			return
 		}
 		w.send("HTTP/1.1 101 Switching Protocols\nUpgrade: chat/2\nConnection: Upgrade\n\nhi")
+		w.bytes(3)
 	}))
 	client := e.dial(t)
 	client.send("GET / HTTP/1.1\nHost: " + testHost + "\nConnection: Upgrade\nUpgrade: chat/2\n\n")
 	client.head()
-	if got, _ := client.rest(); got != "hi" {
+	if got := client.bytes(2); got != "hi" {
+		t.Errorf("got %q", got)
+	}
+	if tunnels, sockets := e.metric(t, "edge_tunnels"), e.metric(t, "edge_websocket_connections"); tunnels != 1 || sockets != 0 {
+		t.Errorf("%v tunnels and %v WebSockets are open, want 1 and 0", tunnels, sockets)
+	}
+	client.send("bye")
+	if got, _ := client.rest(); got != "" {
 		t.Errorf("got %q", got)
 	}
 }
