@@ -14,7 +14,7 @@ demo: build ## build the edge and run it with two small sandboxes
 	bin/edge demo
 
 build: ## build bin/edge, static
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/edge ./cmd/edge
+	CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -ldflags '$(LDFLAGS)' -o bin/edge ./cmd/edge
 
 setup: ## install what the tests drive: a browser, VNC, VS Code, Vite
 	tools/setup
@@ -25,7 +25,8 @@ test: setup ## install what the tests need, then run all of them under the race 
 short: ## run the tests that need nothing installed
 	$(GO) test -short ./...
 
-lint: ## go vet, staticcheck, gofumpt, golangci-lint
+lint: ## go vet, staticcheck, gofumpt, golangci-lint, a tidy go.mod
+	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
 	@files=$$($(GOFUMPT) -l .); test -z "$$files" || { echo "run make fmt:" $$files; exit 1; }

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -18,34 +16,25 @@ import (
 const healthTimeout = 3 * time.Second
 
 func newHealthcheck() *cobra.Command {
-	var admin string
-	var base *url.URL
+	var at connection
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
 		Short: "Tell whether the local edge is ready",
 		Long:  `Ask the admin port of an edge whether it is ready. Exits 0 when it is.`,
 		Example: `  edge healthcheck
   edge healthcheck --admin http://127.0.0.1:9091`,
-		Args: cobra.NoArgs,
-		PreRunE: func(*cobra.Command, []string) (err error) {
-			base, err = adminURL(admin)
-			return err
-		},
+		Args:    cobra.NoArgs,
+		PreRunE: at.check,
 		RunE: action(func(cmd *cobra.Command, _ []string) error {
+			base, err := at.base()
+			if err != nil {
+				return err
+			}
 			return healthcheck(cmd.Context(), cmd.OutOrStdout(), base)
 		}),
 	}
-	cmd.Flags().StringVar(&admin, "admin", cmp.Or(os.Getenv("EDGE_ADMIN_URL"), "http://127.0.0.1:9090"), "URL of the admin port ($EDGE_ADMIN_URL)")
+	at.flags(cmd)
 	return cmd
-}
-
-// adminURL reads the URL of an admin port.
-func adminURL(text string) (*url.URL, error) {
-	base, err := url.Parse(text)
-	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return nil, fmt.Errorf("%q is not the URL of an admin port; write one such as http://127.0.0.1:9090", text)
-	}
-	return base, nil
 }
 
 func healthcheck(ctx context.Context, out io.Writer, base *url.URL) error {

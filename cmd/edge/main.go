@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,6 +24,9 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends a drain that takes too long
+	// net/http prints to the standard logger what sandboxes send out of turn,
+	// cookies and all. What matters is logged by the edge itself.
+	log.SetOutput(io.Discard)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -73,7 +77,7 @@ a configuration, check it with 'edge validate', and run 'edge serve'.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newDemo(), newDemoSandbox(), newValidate(), newResolve(), newHealthcheck(), newVersion())
+	root.AddCommand(newServe(), newDemo(), newDemoSandbox(), newValidate(), newResolve(), newSandbox(), newProviders(), newEvents(), newHealthcheck(), newVersion())
 	return root
 }
 

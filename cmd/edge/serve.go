@@ -3,6 +3,8 @@ package main
 import (
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +30,9 @@ at once.`,
 			if err != nil {
 				return err
 			}
+			// A lost terminal, or a supervisor that asks for a reload, is no
+			// reason to cut everybody off.
+			signal.Ignore(syscall.SIGHUP)
 			e, err := edge.New(cmd.Context(), c, newLogger(c.Log))
 			if err != nil {
 				return err

@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"cmux.sh/edge/internal/reply"
 )
 
 // Config says who may do what.
@@ -31,7 +33,7 @@ type Readiness interface {
 }
 
 // New makes the handler of the admin port. It serves the metrics of gatherer.
-func New(c Config, ready Readiness, gatherer prometheus.Gatherer) http.Handler {
+func New(c Config, ready Readiness, gatherer prometheus.Gatherer, sandboxes Sandboxes) http.Handler {
 	a := &access{openMetrics: c.OpenMetrics}
 	if c.Token != "" {
 		a.demanded, a.digest = true, sha256.Sum256([]byte(c.Token))
@@ -46,7 +48,24 @@ func New(c Config, ready Readiness, gatherer prometheus.Gatherer) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return a.protect(mux)
+	(&api{sandboxes}).routes(mux)
+	// Browsers say where a request comes from; one from another site that
+	// would change something is refused, whatever it carries.
+	sameSite := http.NewCrossOriginProtection()
+	sameSite.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, r, http.StatusForbidden, reply.Forbidden, "The request comes from a page of another site")
+	}))
+	return a.protect(sameSite.Handler(mux))
+}
+
+// refuse answers a request that may not pass, in the form of the API below its
+// path and as text elsewhere.
+func refuse(w http.ResponseWriter, r *http.Request, status int, code reply.Code, sentence string) {
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		problem(w, status, code, sentence)
+		return
+	}
+	text(w, status, sentence+"\n")
 }
 
 // healthz says that the process lives.
@@ -91,10 +110,10 @@ func (a *access) protect(next http.Handler) http.Handler {
 		case public, token:
 			next.ServeHTTP(w, r)
 		case !ownName(r.Host):
-			text(w, http.StatusForbidden, "This Host is not one of the admin port's: use an IP address or localhost, or send the token\n")
+			refuse(w, r, http.StatusForbidden, reply.Forbidden, "This Host is not one of the admin port's: use an IP address or localhost, or send the token")
 		case a.demanded && (r.URL.Path != "/metrics" || !a.openMetrics):
 			w.Header().Set("WWW-Authenticate", `Bearer realm="edge admin"`)
-			text(w, http.StatusUnauthorized, "Send the admin token: Authorization: Bearer TOKEN\n")
+			refuse(w, r, http.StatusUnauthorized, reply.Unauthorized, "Send the admin token: Authorization: Bearer TOKEN")
 		default:
 			next.ServeHTTP(w, r)
 		}

@@ -24,10 +24,10 @@ func TestWhoMaySeeWhat(t *testing.T) {
 	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "edge_test_total", Help: "A test."})
 	registry.MustRegister(counter)
 	var (
-		open     = admin.New(admin.Config{OpenMetrics: true}, missing(nil), registry)
-		local    = admin.New(admin.Config{Token: "secret", OpenMetrics: true}, missing(nil), registry)
-		reached  = admin.New(admin.Config{Token: "secret"}, missing(nil), registry)
-		draining = admin.New(admin.Config{}, missing{"draining", "no certificate"}, registry)
+		open     = admin.New(admin.Config{OpenMetrics: true}, missing(nil), registry, nil)
+		local    = admin.New(admin.Config{Token: "secret", OpenMetrics: true}, missing(nil), registry, nil)
+		reached  = admin.New(admin.Config{Token: "secret"}, missing(nil), registry, nil)
+		draining = admin.New(admin.Config{}, missing{"draining", "no certificate"}, registry, nil)
 	)
 	tests := []struct {
 		name    string
@@ -86,7 +86,7 @@ func TestWhoMaySeeWhat(t *testing.T) {
 func TestHealthPathsTakeNoOtherMethod(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
-	admin.New(admin.Config{}, missing(nil), prometheus.NewRegistry()).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/healthz", nil))
+	admin.New(admin.Config{}, missing(nil), prometheus.NewRegistry(), nil).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/healthz", nil))
 	if w.Code != http.StatusMethodNotAllowed {
 		t.Errorf("got %d", w.Code)
 	}

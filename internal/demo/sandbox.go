@@ -10,11 +10,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
+	"golang.org/x/sync/errgroup"
 )
 
 //go:embed page.html
@@ -22,16 +25,19 @@ var pageHTML string
 
 var page = template.Must(template.New("page").Parse(pageHTML))
 
-// RunSandbox serves one sandbox on a loopback port of the system's choice,
-// which it writes to out as host:port and a line end. It returns when in or
-// ctx ends.
-func RunSandbox(ctx context.Context, name string, in io.Reader, out io.Writer) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+// RunSandbox serves one sandbox on the listeners that the demo left to this
+// process. It returns when in or ctx ends.
+func RunSandbox(ctx context.Context, name string, in io.Reader) error {
+	listeners, err := inherited()
 	if err != nil {
 		return err
 	}
+	return serve(ctx, name, in, listeners)
+}
+
+func serve(ctx context.Context, name string, in io.Reader, listeners []net.Listener) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	server := &http.Server{
 		Handler:           newSandbox(name),
 		ReadHeaderTimeout: time.Minute,
@@ -42,13 +48,17 @@ func RunSandbox(ctx context.Context, name string, in io.Reader, out io.Writer) e
 		stop()
 	}()
 	context.AfterFunc(ctx, func() { _ = server.Close() })
-	if _, err := fmt.Fprintln(out, l.Addr()); err != nil {
-		return errors.Join(err, l.Close())
+	var serving errgroup.Group
+	for _, l := range listeners {
+		serving.Go(func() error {
+			defer stop()
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
 	}
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return serving.Wait()
 }
 
 // sandbox is what lives in a demo sandbox's memory.
@@ -114,9 +124,16 @@ func (s *sandbox) ticks(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// upgrader keeps gorilla's same-origin check: the Host that the edge passes on
-// must agree with the page's origin.
-var upgrader = websocket.Upgrader{}
+// upgrader wants a page's origin to agree with the host that the page is at.
+// That is the Host, but for a provider that routes by names of its own.
+var upgrader = websocket.Upgrader{CheckOrigin: func(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true // no browser
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && (strings.EqualFold(u.Host, r.Host) || strings.EqualFold(u.Host, r.Header.Get("X-Cmux-Original-Host")))
+}}
 
 // echo sends every message back.
 func (s *sandbox) echo(w http.ResponseWriter, r *http.Request) {

@@ -3,8 +3,10 @@ package demo
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -12,19 +14,28 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain lets the test binary be what the edge's is to a demo.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == SandboxCommand {
+		if err := RunSandbox(context.Background(), os.Args[2], os.Stdin); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // startSandbox runs a sandbox in this process and returns its address.
 func startSandbox(t *testing.T) string {
 	t.Helper()
 	in, end := io.Pipe()
-	out, announce := io.Pipe()
-	done := make(chan error, 1)
-	go func() { done <- RunSandbox(context.Background(), "box<b>", in, announce) }()
-	line, err := bufio.NewReader(out).ReadString('\n')
+	listeners, err := listenAnywhere()
 	if err != nil {
 		t.Fatal(err)
 	}
+	done := make(chan error, 1)
+	go func() { done <- serve(context.Background(), "box<b>", in, listeners) }()
 	t.Cleanup(func() { // as when the parent goes
 		end.Close()
 		if err := <-done; err != nil {
@@ -32,7 +43,7 @@ func startSandbox(t *testing.T) string {
 		}
 		http.DefaultClient.CloseIdleConnections()
 	})
-	return strings.TrimSpace(line)
+	return listeners[0].Addr().String()
 }
 
 func TestSandboxCountsInMemory(t *testing.T) {
@@ -85,5 +96,36 @@ func TestSandboxEchoes(t *testing.T) {
 	}
 	if _, got, err := conn.ReadMessage(); string(got) != "hello" || err != nil {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestSandboxRefusesTheWebSocketsOfOtherPages(t *testing.T) {
+	t.Parallel()
+	address := startSandbox(t)
+	for name, test := range map[string]struct {
+		origin, original string
+		want             int
+	}{
+		"no browser":               {"", "", http.StatusSwitchingProtocols},
+		"its own page":             {"http://" + address, "", http.StatusSwitchingProtocols},
+		"its own page, renamed":    {"http://port-80-box.cmux.localhost", "port-80-box.cmux.localhost", http.StatusSwitchingProtocols},
+		"another page":             {"http://example.com", "", http.StatusForbidden},
+		"another page, renamed":    {"http://example.com", "port-80-box.cmux.localhost", http.StatusForbidden},
+		"an origin without a host": {"null", "", http.StatusForbidden},
+	} {
+		header := http.Header{}
+		if test.origin != "" {
+			header.Set("Origin", test.origin)
+		}
+		if test.original != "" {
+			header.Set("X-Cmux-Original-Host", test.original)
+		}
+		conn, resp, err := websocket.DefaultDialer.Dial("ws://"+address+"/echo", header)
+		if err == nil {
+			conn.Close()
+		}
+		if resp == nil || resp.StatusCode != test.want {
+			t.Errorf("%s: got %v, %v, want status %d", name, resp, err, test.want)
+		}
 	}
 }

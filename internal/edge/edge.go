@@ -2,12 +2,15 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +24,7 @@ import (
 	"cmux.sh/edge/internal/proxy"
 	"cmux.sh/edge/internal/resolve"
 	"cmux.sh/edge/internal/sandbox"
-	"cmux.sh/edge/internal/sandbox/static"
+	"cmux.sh/edge/internal/sandbox/manager"
 )
 
 const (
@@ -37,17 +40,20 @@ const (
 	// The whole shutdown ends within the 10 s after which container runtimes
 	// kill: requests first, then tunnels.
 	requestDrain = 5 * time.Second
+	cutGrace     = 500 * time.Millisecond
 	tunnelDrain  = 4 * time.Second
 )
 
 // Edge is an edge with its listeners open. It is made by [New] and run once.
 type Edge struct {
-	log      *slog.Logger
-	handler  *proxy.Handler
-	public   server
-	admin    *server // nil when it is off
-	draining atomic.Bool
-	running  atomic.Bool
+	log       *slog.Logger
+	providers *providers
+	manager   *manager.Manager
+	handler   *proxy.Handler
+	public    server
+	admin     *server // nil when it is off
+	draining  atomic.Bool
+	running   atomic.Bool
 }
 
 // server is a listener with what answers on it.
@@ -68,6 +74,9 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 	defer func() {
 		if err != nil {
 			e.closeListeners()
+			if e.providers != nil {
+				_ = e.providers.close() // the error that led here is the one to tell
+			}
 		}
 	}()
 	e.public = server{key: "listen.http"}
@@ -81,7 +90,27 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 		}
 	}
 
-	providers, err := newProviders(c.Providers)
+	// The configuration was checked by the name that was written; this is where
+	// the port really is.
+	if e.admin != nil && !isLoopback(e.admin.listener) && c.Admin.Token.Reveal() == "" {
+		return nil, fmt.Errorf("listen.admin: %s can be reached from other machines and there is no admin token; set admin.token_file or EDGE_ADMIN_TOKEN, or listen on 127.0.0.1", e.admin.listener.Addr())
+	}
+	for _, warning := range c.Warnings {
+		log.Warn(warning)
+	}
+	rule := e.addressRule(c.Upstream.AllowCIDRs)
+	if e.providers, err = newProviders(ctx, c.Providers, rule, log); err != nil {
+		return nil, err
+	}
+	rule.Never = append(rule.Never, e.providers.apis...)
+	e.manager, err = manager.New(log, manager.Config{
+		Primary: c.Routing.Primary, Fallback: c.Routing.Fallback, Workloads: c.Routing.Workloads, Rollout: c.Routing.Rollout,
+		CreateKeys: e.providers.lacking,
+	}, registry, e.providers.list...)
+	if err != nil {
+		return nil, err
+	}
+	routes, err := staticRoutes(c.StaticRoutes)
 	if err != nil {
 		return nil, err
 	}
@@ -89,11 +118,16 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 		Grammar:               resolve.NewGrammar(c.Domains, c.Forms.Freestyle),
 		TrustedProxies:        c.TrustedProxies,
 		HostHeader:            hostHeaders[c.Upstream.HostHeader],
-		Addresses:             e.addressRule(c.Upstream.AllowCIDRs),
+		Addresses:             rule,
+		UpstreamTLS:           &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: e.providers.roots},
 		DialTimeout:           c.Upstream.DialTimeout,
 		ResponseHeaderTimeout: c.Upstream.ResponseHeaderTimeout,
 		MaxIdlePerInstance:    c.Upstream.MaxIdlePerInstance,
-	}, resolve.NewResolver(providers...), loopguard.New(c.LoopGuard.MaxHops, registry), log, registry)
+		DashboardOrigins:      c.CORS.DashboardOrigins,
+		HeadScript:            c.Compat.HeadScript,
+		RetireServiceWorker:   c.Compat.ServiceWorker == "retire",
+		StaticRoutes:          routes,
+	}, e.manager, loopguard.New(c.LoopGuard.MaxHops, registry), log, registry)
 	e.public.http = e.publicServer(c.Listen.H2C)
 	if e.admin != nil {
 		e.admin.http = e.adminServer(c.Admin, registry)
@@ -101,20 +135,25 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 	return e, nil
 }
 
-// newProviders makes the configured providers.
-func newProviders(c config.Providers) ([]sandbox.Provider, error) {
-	if c.Static == nil {
-		return nil, nil
+// staticRoutes are the configured routes, whose addresses were checked when they
+// were read.
+func staticRoutes(routes []config.StaticRoute) ([]proxy.StaticRoute, error) {
+	list := make([]proxy.StaticRoute, len(routes))
+	for i, r := range routes {
+		list[i].Host = r.Host
+		for _, u := range r.Upstreams {
+			address, err := url.Parse(u.URL)
+			if err != nil {
+				return nil, fmt.Errorf("static_routes: %w", err)
+			}
+			upstream := proxy.StaticUpstream{URL: address, Host: u.Host}
+			if u.Authorization.Reveal() != "" {
+				upstream.Authorization = u.Authorization.Reveal
+			}
+			list[i].Upstreams = append(list[i].Upstreams, upstream)
+		}
 	}
-	list := make([]static.Instance, len(c.Static.Instances))
-	for i, in := range c.Static.Instances {
-		list[i] = static.Instance{Slug: in.Slug, Address: in.Address, Ports: in.Ports}
-	}
-	p, err := static.New(list)
-	if err != nil {
-		return nil, err
-	}
-	return []sandbox.Provider{p}, nil
+	return list, nil
 }
 
 var hostHeaders = map[config.HostHeader]proxy.HostHeader{
@@ -164,14 +203,16 @@ func (e *Edge) publicServer(h2c bool) *http.Server {
 }
 
 func (e *Edge) adminServer(c config.Admin, gatherer prometheus.Gatherer) *http.Server {
-	loopback := e.admin.listener.Addr().(*net.TCPAddr).IP.IsLoopback()
 	return &http.Server{
-		Handler:           admin.New(admin.Config{Token: c.Token.Reveal(), OpenMetrics: loopback}, e, gatherer),
+		Handler:           admin.New(admin.Config{Token: c.Token.Reveal(), OpenMetrics: isLoopback(e.admin.listener)}, e, gatherer, e.manager),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       clientIdleTimeout,
 		ErrorLog:          slog.NewLogLogger(e.log.Handler(), slog.LevelWarn),
 	}
 }
+
+// isLoopback tells whether only this machine can connect to l.
+func isLoopback(l net.Listener) bool { return l.Addr().(*net.TCPAddr).IP.IsLoopback() }
 
 func (e *Edge) servers() []*server {
 	all := []*server{&e.public}
@@ -216,8 +257,8 @@ func (e *Edge) NotReady() []string {
 // broke.
 func (e *Edge) Run(ctx context.Context) error {
 	// Requests outlive ctx by their drain; hard is what ends them.
-	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
+	hard, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cut(nil)
 	serving, broken := errgroup.WithContext(ctx)
 	for _, s := range e.servers() {
 		s.http.BaseContext = func(net.Listener) context.Context { return hard }
@@ -229,11 +270,19 @@ func (e *Edge) Run(ctx context.Context) error {
 		})
 		e.log.Info("listening", "key", s.key, "address", s.listener.Addr().String())
 	}
+	// The manager goes on while tunnels drain, and ends before its providers
+	// are closed.
+	managing, stopManaging := context.WithCancel(hard)
+	var managed sync.WaitGroup
+	managed.Go(func() { e.manager.Run(managing) })
 	e.running.Store(true)
 
 	<-broken.Done() // ctx ended, or a server did
-	e.shutdown(context.WithoutCancel(ctx), cut)
+	e.shutdown(context.WithoutCancel(ctx), func() { cut(proxy.ErrDraining) })
 	err := serving.Wait()
+	stopManaging()
+	managed.Wait()
+	err = errors.Join(err, e.providers.close())
 	e.log.Info("stopped")
 	return err
 }
@@ -246,14 +295,20 @@ func (e *Edge) Run(ctx context.Context) error {
 //  4. tunnels are told goodbye and close, or are cut after tunnelDrain;
 //  5. idle connections to sandboxes close;
 //  6. the admin port, which could be asked all the while, closes.
-func (e *Edge) shutdown(ctx context.Context, cut func()) {
+//
+// Run then ends the manager and closes the providers.
+func (e *Edge) shutdown(ctx context.Context, cutRequests func()) {
 	e.draining.Store(true)
 	e.log.Info("draining")
 
 	requests, cancel := context.WithTimeout(ctx, requestDrain)
 	defer cancel()
 	if err := e.public.http.Shutdown(requests); err != nil {
-		e.log.Warn("requests were cut", "after", requestDrain)
+		e.log.Warn("requests are cut", "after", requestDrain)
+		cutRequests()
+		answers, cancel := context.WithTimeout(ctx, cutGrace)
+		defer cancel()
+		_ = e.public.http.Shutdown(answers) // those that had none yet are told 503
 		defer e.public.http.Close()
 	}
 	tunnels, cancel := context.WithTimeout(ctx, tunnelDrain)
@@ -261,7 +316,7 @@ func (e *Edge) shutdown(ctx context.Context, cut func()) {
 	if err := e.handler.Drain(tunnels); err != nil {
 		e.log.Warn("tunnels were cut", "after", tunnelDrain)
 	}
-	cut()
+	cutRequests()
 	e.handler.Close()
 	if e.admin != nil {
 		_ = e.admin.http.Close()

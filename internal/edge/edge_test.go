@@ -181,6 +181,17 @@ func TestNewNamesATakenPort(t *testing.T) {
 	}
 }
 
+func TestNewRefusesAnOpenAdminPortWithoutToken(t *testing.T) {
+	t.Parallel()
+	c := config.Default()
+	c.Domains = []string{"cmux.test"}
+	c.Listen.HTTP, c.Listen.Admin = "127.0.0.1:0", "0.0.0.0:0"
+	_, err := edge.New(t.Context(), &c, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "there is no admin token") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // The configuration is checked when it is loaded; this is the check at dial,
 // for ports that the system chose.
 func TestEdgeIsNeverItsOwnUpstream(t *testing.T) {

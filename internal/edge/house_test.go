@@ -30,6 +30,7 @@ var ours = []struct {
 	reason   string
 }{
 	{"internal/loopguard", nil, "it is pure"},
+	{"internal/csp", nil, "it is a parser"},
 	{"internal/reply", nil, "words know nothing of what they are about"},
 	{"internal/tunnel", nil, "after an upgrade there are only bytes"},
 	{"internal/config", nil, "the others get plain values from it, through edge"},
@@ -39,14 +40,20 @@ var ours = []struct {
 	{"internal/sandbox/pve/...", []string{"internal/sandbox", "internal/sandbox/pve/..."}, "providers never see each other"},
 	{"internal/sandbox/morph/...", []string{"internal/sandbox", "internal/sandbox/morph/..."}, "providers never see each other"},
 	{"internal/sandbox/docker/...", []string{"internal/sandbox", "internal/sandbox/docker/..."}, "providers never see each other"},
-	{"internal/resolve", []string{"internal/sandbox"}, "names are found without HTTP"},
-	{"internal/proxy", []string{"internal/resolve", "internal/loopguard", "internal/tunnel", "internal/reply", "internal/sandbox"}, "look-up and wake come through interfaces it declares"},
-	{"internal/admin", nil, "it asks through interfaces it declares"},
+	{"internal/resolve", nil, "a grammar is pure"},
+	{"internal/proxy", []string{"internal/resolve", "internal/loopguard", "internal/tunnel", "internal/reply", "internal/sandbox", "internal/csp"}, "look-up and wake come through interfaces it declares"},
+	{"internal/sandbox/manager", []string{"internal/sandbox"}, "providers come to it through the contract"},
+	{"internal/adminapi", nil, "it is what goes over the wire"},
+	{"internal/admin", []string{"internal/adminapi", "internal/reply", "internal/resolve", "internal/sandbox", "internal/sandbox/manager"}, "it acts through an interface it declares, on the manager's types"},
+	{"internal/catalog", []string{"internal/sandbox"}, "records speak the vocabulary"},
+	{"internal/catalog/memory", []string{"internal/catalog", "internal/sandbox"}, "stores never see each other"},
+	{"internal/catalog/redis/...", []string{"internal/catalog", "internal/sandbox"}, "stores never see each other"},
+	{"internal/catalog/catalogtest", []string{"internal/catalog", "internal/sandbox"}, "a suite sees only the contract"},
 	{"internal/edge", []string{"internal/..."}, ""},
-	{"internal/demo", []string{"internal/config", "internal/edge"}, "it is an edge with a configuration of its own"},
+	{"internal/demo", []string{"internal/config", "internal/edge", "internal/adminapi", "internal/sandbox/pve/pvesim", "internal/sandbox/morph/morphsim"}, "it is an edge with a configuration of its own, and is used as a user would"},
 	{"internal/testnet", nil, "it serves every test"},
 	{"internal/e2e", nil, "it sees only the binary"},
-	{"cmd/edge", []string{"internal/config", "internal/edge", "internal/demo", "internal/resolve"}, "commands are thin"},
+	{"cmd/edge", []string{"internal/config", "internal/edge", "internal/demo", "internal/resolve", "internal/adminapi"}, "commands are thin"},
 }
 
 // foreign says where modules that would spread may be imported.
@@ -59,6 +66,8 @@ var foreign = []struct {
 	{"go.yaml.in/yaml/v4", []string{"internal/config"}, "only config reads files"},
 	{"github.com/spf13/cobra", []string{"cmd/edge"}, "only the command line parses flags"},
 	{"github.com/luthermonson/go-proxmox", []string{"internal/sandbox/pve"}, "its traps are closed in one place"},
+	{"github.com/redis/go-redis/v9", []string{"internal/catalog/redis"}, "one store speaks to Redis"},
+	{"github.com/sony/gobreaker/v2", []string{"internal/sandbox/manager"}, "providers are broken off in one place"},
 	{"github.com/moby/moby/client", []string{"internal/sandbox/docker"}, "one provider speaks to Docker"},
 }
 
