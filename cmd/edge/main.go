@@ -34,7 +34,7 @@ func main() {
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRoot()
+	root := newRoot() //nolint:contextcheck // what a provider runs in the background ends with its Close, not with a context
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -105,8 +107,8 @@ func newEvents() *cobra.Command {
 				_, err := fmt.Fprintln(w, strings.Join(parts, "  "))
 				return err
 			})
-			if cmd.Context().Err() != nil {
-				return nil // it was told to stop
+			if errors.Is(err, context.Canceled) {
+				err = nil // it was told to stop
 			}
 			return err
 		}),

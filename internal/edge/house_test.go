@@ -86,7 +86,8 @@ func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
 			packages string
 			may      []string
 			reason   string
-		}) bool {
+		},
+		) bool {
 			return covers(r.packages, path)
 		})
 		if i < 0 {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 
 	"cmux.sh/edge/internal/config"
@@ -45,8 +46,8 @@ func (c closing) Close() error {
 // close closes what the providers hold, in the reverse order.
 func (p *providers) close() error {
 	var errs []error
-	for i := len(p.closers) - 1; i >= 0; i-- {
-		errs = append(errs, p.closers[i].Close())
+	for _, c := range slices.Backward(p.closers) {
+		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
 }

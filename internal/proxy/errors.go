@@ -195,7 +195,7 @@ func isBrokenOff(err error) bool {
 	return ok
 }
 
-// ErrDraining, as the cause of a request's context (see context.Cause), says
+// ErrDraining says, as the cause of a request's context (see context.Cause),
 // that the edge cut the request because it shuts down.
 var ErrDraining = errors.New("the edge is shutting down")
 

@@ -2,7 +2,6 @@ package manager
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -228,15 +227,15 @@ func (m *Manager) provider(r Record) (*provider, error) {
 func (m *Manager) tell(e Event) {
 	e.Time = time.Now()
 	m.events.publish(e)
-	level := slog.LevelInfo
+	log := m.log.Info
 	if e.Error != "" {
-		level = slog.LevelWarn
+		log = m.log.Warn
 	}
-	attrs := []slog.Attr{slog.String("slug", e.Slug), slog.String("provider", e.Provider)}
+	attrs := []any{"slug", e.Slug, "provider", e.Provider}
 	for _, a := range [][2]string{{"id", string(e.ID)}, {"detail", e.Detail}, {"error", e.Error}} {
 		if a[1] != "" {
-			attrs = append(attrs, slog.String(a[0], a[1]))
+			attrs = append(attrs, a[0], a[1])
 		}
 	}
-	m.log.LogAttrs(context.Background(), level, fmt.Sprintf("sandbox %s", e.Kind), attrs...)
+	log("sandbox "+e.Kind, attrs...)
 }

@@ -79,7 +79,9 @@ func TestChoiceFollowsTheOrder(t *testing.T) {
 		{
 			"ConfiguredWorkloadWinsOverTheBuiltIn",
 			Config{Primary: "morph", Workloads: map[string]string{"quick-task": "docker"}},
-			nil, StartRequest{WorkloadType: "quick-task"}, []string{"docker workload quick-task", "morph primary"},
+			nil,
+			StartRequest{WorkloadType: "quick-task"},
+			[]string{"docker workload quick-task", "morph primary"},
 		},
 		{"RAMLeavesContainersOut", routing, nil, StartRequest{WorkloadType: "ephemeral", RequiresRAMSnapshot: true}, []string{"morph primary", "pve-vm fallback", "docker fallback"}},
 		{"RAMLeavesAPreferredContainerOut", routing, nil, StartRequest{Preferred: "pve-lxc", RequiresRAMSnapshot: true}, []string{"morph primary", "pve-vm fallback", "docker fallback"}},
