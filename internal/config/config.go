@@ -114,9 +114,9 @@ type PVE struct {
 	TokenFile string `yaml:"token_file"`
 	// Token is the API token.
 	Token Secret `yaml:"-" env:"PVE_API_TOKEN" file:"token_file"`
-	// The node on which sandboxes are made. $PVE_NODE wins. Empty, with an empty nodes, is every node that is online.
+	// The node whose templates sandboxes are cloned from; a clone stays on its template's node. $PVE_NODE wins. Empty, with an empty nodes, is every node that is online.
 	Node string `yaml:"node" form:"node"`
-	// The nodes on which sandboxes are made, when there are several.
+	// The nodes whose templates are used, when there are several.
 	Nodes []string `yaml:"nodes" form:"node"`
 	// File with the certificates (PEM) that the API's certificate is verified by, in place of the system's.
 	CAFile string `yaml:"ca_file"`
