@@ -39,7 +39,7 @@ fuzz: ## run each fuzz target for FUZZTIME
 	tools/fuzz $(FUZZTIME)
 
 bench: ## run the benchmarks; docs/performance.md tells how to read them
-	$(GO) test -run '^$$' -bench . ./internal/resolve ./internal/proxy ./internal/tunnel
+	$(GO) test -run '^$$' -bench . ./internal/resolve ./internal/proxy ./internal/tunnel ./internal/catalog/...
 
 generate: ## write the generated reference pages
 	$(GO) generate ./...
