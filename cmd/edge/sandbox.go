@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -110,10 +111,10 @@ func startOrBoot(ctx context.Context, c *adminapi.Client, req adminapi.StartRequ
 		if err == nil {
 			return c.Boot(ctx, req.Slug, cold)
 		}
-		if p, ok := errors.AsType[*adminapi.Problem](err); !ok || p.Code != "not_found" {
-			return adminapi.Sandbox{}, err
-		}
-		if cold {
+		// A provider that can't be asked may have it. Then a start there fails,
+		// and one elsewhere is what fall-back means.
+		p, ok := errors.AsType[*adminapi.Problem](err)
+		if cold || !ok || p.Status != http.StatusNotFound && p.Status != http.StatusGone && p.Status != http.StatusServiceUnavailable {
 			return adminapi.Sandbox{}, err
 		}
 	}

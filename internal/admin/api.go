@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cmux.sh/edge/internal/adminapi"
+	"cmux.sh/edge/internal/catalog"
 	"cmux.sh/edge/internal/reply"
 	"cmux.sh/edge/internal/resolve"
 	"cmux.sh/edge/internal/sandbox"
@@ -20,16 +21,16 @@ import (
 // Sandboxes is what the API acts on. Its errors are the manager's, or wrap a
 // [sandbox.Error].
 type Sandboxes interface {
-	List() []manager.Record
+	List(ctx context.Context) ([]manager.Record, error)
 	// Look returns a sandbox that is recorded, or that a provider finds.
 	Look(ctx context.Context, slug string) (manager.Record, error)
 	Start(ctx context.Context, req manager.StartRequest) (manager.Record, error)
-	Pause(ctx context.Context, slug, by string, force bool) (manager.Record, error)
+	Pause(ctx context.Context, slug string, by catalog.PausedBy, force bool) (manager.Record, error)
 	Resume(ctx context.Context, slug string) (manager.Record, error)
 	Stop(ctx context.Context, slug string) (manager.Record, error)
 	Boot(ctx context.Context, slug string, cold bool) (manager.Record, error)
 	Delete(ctx context.Context, slug string) error
-	Providers() []manager.ProviderStatus
+	Providers(ctx context.Context) []manager.ProviderStatus
 	Events() *manager.Events
 }
 
@@ -60,8 +61,12 @@ func (a *api) routes(mux *http.ServeMux) {
 	})
 }
 
-func (a *api) list(w http.ResponseWriter, _ *http.Request) {
-	records := a.sandboxes.List()
+func (a *api) list(w http.ResponseWriter, r *http.Request) {
+	records, err := a.sandboxes.List(r.Context())
+	if err != nil {
+		failure(w, err)
+		return
+	}
 	answer := adminapi.Sandboxes{Sandboxes: make([]adminapi.Sandbox, len(records))}
 	for i, r := range records {
 		answer.Sandboxes[i] = view(r)
@@ -87,27 +92,23 @@ func (a *api) start(w http.ResponseWriter, r *http.Request) {
 		RequiresRAMSnapshot: in.RequiresRAMSnapshot, TTL: time.Duration(in.TTL) * time.Second,
 	})
 	if err != nil {
-		startFailed(w, in, err)
+		startFailed(w, err)
 		return
 	}
-	w.Header().Set("Location", "/api/v1/sandboxes/"+rec.Instance.Slug)
+	w.Header().Set("Location", "/api/v1/sandboxes/"+rec.Slug)
 	writeJSON(w, http.StatusCreated, view(rec))
 }
 
-// startFailed answers a start that nobody managed. Where no provider has the
-// preset the configuration lacks something, or the request asked for what is
-// not there.
-func startFailed(w http.ResponseWriter, in adminapi.StartRequest, err error) {
+// startFailed answers a start that nobody managed: because of the request, such
+// as a preset that is not there, or because no provider could.
+func startFailed(w http.ResponseWriter, err error) {
 	_, none := errors.AsType[*manager.NoProviderError](err)
 	_, failed := errors.AsType[*manager.StartError](err)
-	switch kind := sandbox.KindOf(err); {
-	case failed && kind == sandbox.KindInvalid && in.Preset != "" && in.Preset != "default":
-		problem(w, http.StatusBadRequest, reply.BadRequest, err.Error())
-	case none, failed && (kind == sandbox.KindInvalid || kind == sandbox.KindUnavailable || kind == sandbox.KindQuota || kind == sandbox.KindPermission || kind == sandbox.KindOther):
+	if kind := sandbox.KindOf(err); none || failed && kind != sandbox.KindInvalid && kind != sandbox.KindBusy {
 		problem(w, http.StatusServiceUnavailable, reply.NoProvider, err.Error())
-	default:
-		failure(w, err)
+		return
 	}
+	failure(w, err)
 }
 
 func (a *api) get(w http.ResponseWriter, r *http.Request) {
@@ -126,7 +127,7 @@ func (a *api) remove(w http.ResponseWriter, r *http.Request) {
 func (a *api) pause(w http.ResponseWriter, r *http.Request) {
 	var in adminapi.PauseRequest
 	if readJSON(w, r, &in) {
-		rec, err := a.sandboxes.Pause(r.Context(), r.PathValue("slug"), manager.ByAPI, in.Force)
+		rec, err := a.sandboxes.Pause(r.Context(), r.PathValue("slug"), catalog.PausedByAPI, in.Force)
 		answer(w, rec, err)
 	}
 }
@@ -153,8 +154,8 @@ func (a *api) boot(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (a *api) providers(w http.ResponseWriter, _ *http.Request) {
-	all := a.sandboxes.Providers()
+func (a *api) providers(w http.ResponseWriter, r *http.Request) {
+	all := a.sandboxes.Providers(r.Context())
 	out := adminapi.Providers{Providers: make([]adminapi.Provider, len(all))}
 	for i, p := range all {
 		out.Providers[i] = providerView(p)
@@ -222,6 +223,10 @@ var kinds = map[sandbox.Kind]struct {
 }
 
 func failure(w http.ResponseWriter, err error) {
+	if errors.Is(err, sandbox.ErrGone) {
+		problem(w, http.StatusGone, reply.Gone, err.Error())
+		return
+	}
 	k := kinds[sandbox.KindOf(err)]
 	problem(w, k.status, k.code, err.Error())
 }

@@ -20,6 +20,8 @@ import (
 
 	"cmux.sh/edge/internal/admin"
 	"cmux.sh/edge/internal/adminapi"
+	"cmux.sh/edge/internal/catalog"
+	"cmux.sh/edge/internal/catalog/memory"
 	"cmux.sh/edge/internal/sandbox"
 	"cmux.sh/edge/internal/sandbox/manager"
 	"cmux.sh/edge/internal/sandbox/sandboxtest"
@@ -39,7 +41,8 @@ func newPort(t *testing.T) *port {
 		lxc: sandboxtest.NewFake(sandboxtest.FakeConfig{Name: "pve-lxc", Capabilities: &sandbox.Capabilities{Create: true, Suspend: true}}),
 	}
 	registry := prometheus.NewRegistry()
-	m, err := manager.New(slog.New(slog.DiscardHandler), manager.Config{Primary: "pve-vm"}, registry, p.vm, p.lxc)
+	store := memory.New(memory.Config{})
+	m, err := manager.New(slog.New(slog.DiscardHandler), manager.Config{Primary: "pve-vm"}, registry, store, &finder{store, p.vm}, p.vm, p.lxc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +62,21 @@ func newPort(t *testing.T) *port {
 		running.Wait()
 	})
 	return p
+}
+
+// finder looks into the catalogue, then asks one provider.
+type finder struct {
+	store    catalog.Catalog
+	provider sandbox.Provider
+}
+
+func (f *finder) Resolve(ctx context.Context, slug string) (catalog.Record, error) {
+	r, err := f.store.Get(ctx, slug)
+	if err == nil && !r.Tombstone() {
+		return r, nil
+	}
+	in, err := f.provider.Find(ctx, slug)
+	return catalog.Record{Instance: in}, err
 }
 
 // ask sends a request as an operator would and returns status and body.
@@ -181,8 +199,11 @@ func TestTheAPIRefusesWhatMakesNoSense(t *testing.T) {
 func TestTheAPISaysWhenNobodyCanMakeASandbox(t *testing.T) {
 	t.Parallel()
 	p := newPort(t)
-	p.vm.FailWith(sandboxtest.OpStart, sandbox.Errorf(sandbox.KindInvalid, "start", "pve-vm", "providers.pve.vm.templates names no template for the preset default"), 0)
-	if status, body := p.ask(t, "POST", "sandboxes", `{}`); status != 503 || !strings.Contains(body, `"no_provider"`) || !strings.Contains(body, "providers.pve.vm.templates") {
+	p.vm.Fail(sandboxtest.OpStart, sandbox.KindUnavailable, 0)
+	if status, body := p.ask(t, "POST", "sandboxes", `{}`); status != 503 || !strings.Contains(body, `"no_provider"`) {
+		t.Errorf("got %d %s", status, body)
+	}
+	if status, body := p.ask(t, "POST", "sandboxes", `{"requires_ram_snapshot":true,"preferred_provider":"pve-lxc"}`); status != 503 || !strings.Contains(body, `"no_provider"`) {
 		t.Errorf("got %d %s", status, body)
 	}
 }

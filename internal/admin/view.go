@@ -13,13 +13,12 @@ import (
 )
 
 func view(r manager.Record) adminapi.Sandbox {
-	in := r.Instance
 	return adminapi.Sandbox{
-		Slug: in.Slug, Provider: in.Provider, ID: string(in.ID),
-		State: in.State.String(), StateReason: in.Reason, PausedBy: r.PausedBy,
-		Address: in.Address, Ports: in.Ports, WorkloadType: in.WorkloadType,
+		Slug: r.Slug, Provider: r.Provider, ID: string(r.ID),
+		State: r.State.String(), StateReason: r.Reason, PausedBy: r.PausedBy.String(),
+		Address: r.Address, Ports: r.Ports, WorkloadType: r.WorkloadType,
 		CreatedAt: moment(r.Created), LastActiveAt: moment(r.LastActive),
-		Generation: in.Generation, RAMPreserved: r.RAMPreserved,
+		Generation: r.Generation, RAMPreserved: r.RAMPreserved,
 	}
 }
 

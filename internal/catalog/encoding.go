@@ -32,7 +32,7 @@ type encoded struct {
 	LastActive   time.Time         `json:"last_active_at,omitzero"`
 	PausedBy     PausedBy          `json:"paused_by,omitzero"`
 	RAMPreserved bool              `json:"ram_preserved,omitzero"`
-	Deadline     time.Time         `json:"ttl_deadline,omitzero"`
+	TTL          int64             `json:"ttl,omitzero"` // in seconds
 	Deleted      time.Time         `json:"deleted_at,omitzero"`
 	Generation   uint64            `json:"generation,omitzero"`
 	Fence        uint64            `json:"fence,omitzero"`
@@ -51,7 +51,7 @@ func Encode(r *Record) ([]byte, error) {
 		Slug: n.Slug, Provider: n.Provider, ID: n.ID, State: n.State, StateReason: n.Reason,
 		Address: n.Address, Ports: n.Ports, WorkloadType: n.WorkloadType, Marked: n.Marked,
 		Created: n.Created, LastActive: n.LastActive, PausedBy: n.PausedBy, RAMPreserved: n.RAMPreserved,
-		Deadline: n.Deadline, Deleted: n.Deleted,
+		TTL: int64(n.TTL / time.Second), Deleted: n.Deleted,
 		Generation: n.Generation, Fence: n.Fence, Version: n.Version,
 	})
 }
@@ -73,7 +73,7 @@ func Decode(data []byte) (Record, error) {
 			Created: e.Created, Generation: e.Generation,
 		},
 		LastActive: e.LastActive, PausedBy: e.PausedBy, RAMPreserved: e.RAMPreserved,
-		Deadline: e.Deadline, Deleted: e.Deleted, Fence: e.Fence, Version: e.Version,
+		TTL: time.Duration(e.TTL) * time.Second, Deleted: e.Deleted, Fence: e.Fence, Version: e.Version,
 	}
 	r = r.Normal()
 	if err := r.Valid(); err != nil {

@@ -31,7 +31,7 @@ func full() catalog.Record {
 			Address: "10.0.0.5", Ports: map[uint16]string{39378: "https://vscode-demo.http.example.test", 39380: "127.0.0.1:40001"},
 			WorkloadType: "dev", Marked: true, Created: at, Generation: 1785585600123456,
 		},
-		LastActive: at.Add(time.Hour), PausedBy: catalog.PausedByIdle, RAMPreserved: true, Deadline: at.Add(2 * time.Hour),
+		LastActive: at.Add(time.Hour), PausedBy: catalog.PausedByIdle, RAMPreserved: true, TTL: 2 * time.Hour,
 		Fence: 1785585600123455, Version: 1785585600123457,
 	}
 }

@@ -57,7 +57,7 @@ func (p *PausedBy) UnmarshalText(text []byte) error {
 // Record is what the catalogue knows of a slug. It is a value: a copy may be
 // kept and read by anybody, its map must not be written.
 //
-// Times are kept to the microsecond, in UTC.
+// Moments are kept to the microsecond, in UTC.
 type Record struct {
 	// Instance serves the sandbox. Its Slug is the record's key, its
 	// Generation the catalogue's: see [Writer].
@@ -68,8 +68,9 @@ type Record struct {
 	PausedBy PausedBy
 	// RAMPreserved says that the RAM was kept the last time it slept.
 	RAMPreserved bool
-	// Deadline is when its time is over and it goes to sleep; zero is never.
-	Deadline time.Time
+	// TTL is how long after its last use it goes to sleep; 0 is never. It is
+	// kept to the second.
+	TTL time.Duration
 	// Deleted is when the sandbox was deleted. A record with it is a
 	// tombstone: it tells that the sandbox was there, and is never woken.
 	Deleted time.Time
@@ -118,10 +119,13 @@ func (r *Record) Valid() error {
 	if size > maxText {
 		return fmt.Errorf("%w: %d bytes of text, more than %d", ErrInvalid, size, maxText)
 	}
-	for _, at := range []time.Time{r.Created, r.LastActive, r.Deadline, r.Deleted} {
+	for _, at := range []time.Time{r.Created, r.LastActive, r.Deleted} {
 		if year := at.UTC().Year(); year < 1 || year > 9999 {
 			return fmt.Errorf("%w: the year %d", ErrInvalid, year)
 		}
+	}
+	if r.TTL < 0 {
+		return fmt.Errorf("%w: a time to live of %v", ErrInvalid, r.TTL)
 	}
 	return nil
 }
@@ -130,9 +134,10 @@ func (r *Record) Valid() error {
 // UTC, no empty map.
 func (r *Record) Normal() Record {
 	n := *r
-	for _, at := range []*time.Time{&n.Created, &n.LastActive, &n.Deadline, &n.Deleted} {
+	for _, at := range []*time.Time{&n.Created, &n.LastActive, &n.Deleted} {
 		*at = at.UTC().Truncate(time.Microsecond)
 	}
+	n.TTL = n.TTL.Truncate(time.Second)
 	if len(n.Ports) == 0 {
 		n.Ports = nil
 	}
@@ -144,7 +149,7 @@ func (r *Record) Normal() Record {
 func (r *Record) Buried(at time.Time) Record {
 	b := *r
 	b.State, b.Address, b.Ports = sandbox.Stopped, "", nil
-	b.PausedBy, b.RAMPreserved, b.Deadline = PausedByNobody, false, time.Time{}
+	b.PausedBy, b.RAMPreserved, b.TTL = PausedByNobody, false, 0
 	if b.Deleted.IsZero() {
 		b.Deleted = at
 	}

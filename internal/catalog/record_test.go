@@ -62,7 +62,7 @@ func TestABuriedRecordTellsWhoItWas(t *testing.T) {
 	got := r.Buried(deleted)
 	want := full()
 	want.State, want.Address, want.Ports, want.PausedBy, want.RAMPreserved = sandbox.Stopped, "", nil, catalog.PausedByNobody, false
-	want.Deadline, want.Deleted = time.Time{}, deleted
+	want.TTL, want.Deleted = 0, deleted
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

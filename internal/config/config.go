@@ -30,6 +30,10 @@ type Config struct {
 	Admin Admin `yaml:"admin"`
 	// Networks (CIDRs) of the proxies in front of the edge. What they say about a client is believed (X-Forwarded-For, -Host and -Proto, CF-Connecting-IP, X-Request-Id); from anybody else it is dropped.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	// Where replicas keep what they know together.
+	Redis Redis `yaml:"redis"`
+	// How long what is known of sandboxes is used.
+	Catalog Catalog `yaml:"catalog"`
 	// How the edge reaches sandboxes.
 	Upstream Upstream `yaml:"upstream"`
 	// Where sandboxes come from.
@@ -68,6 +72,22 @@ type Admin struct {
 	TokenFile string `yaml:"token_file"`
 	// Token is empty when the admin port needs none.
 	Token Secret `yaml:"-" env:"EDGE_ADMIN_TOKEN" file:"token_file"`
+}
+
+// Redis is where replicas keep what they know together.
+type Redis struct {
+	// Address of Redis: redis://, rediss://, or the redis+sentinel:// and redis+cluster:// forms. Empty keeps everything in memory, which serves one replica only. $EDGE_REDIS_URL wins, and is the place for an address with a password.
+	URL string `yaml:"url"`
+	// Every key begins with it; nothing else is touched.
+	Prefix string `yaml:"prefix" default:"edge:" form:"word"`
+}
+
+// Catalog says how long what is known of sandboxes is used.
+type Catalog struct {
+	// How long what is known is used while Redis does not answer.
+	ServeStale time.Duration `yaml:"serve_stale" default:"10m" min:"0s"`
+	// How long it is remembered that nobody knows a sandbox.
+	NegativeTTL time.Duration `yaml:"negative_ttl" default:"5s" min:"0s" max:"10m"`
 }
 
 // HostHeader says which Host a sandbox gets.

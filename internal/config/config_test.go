@@ -97,6 +97,8 @@ func TestEveryKeyIsDecoded(t *testing.T) {
 			netip.MustParsePrefix("173.245.48.0/20"),
 			netip.MustParsePrefix("2400:cb00::/32"),
 		},
+		Redis:   Redis{URL: "redis://127.0.0.1:6379", Prefix: "cmux:"},
+		Catalog: Catalog{ServeStale: time.Hour, NegativeTTL: time.Second},
 		Upstream: Upstream{
 			AllowCIDRs: []netip.Prefix{
 				netip.MustParsePrefix("10.0.0.0/8"),
@@ -155,6 +157,8 @@ func TestDefaults(t *testing.T) {
 	t.Parallel()
 	want := Config{
 		Listen:    Listen{HTTP: ":80", Admin: "127.0.0.1:9090"},
+		Redis:     Redis{Prefix: "edge:"},
+		Catalog:   Catalog{ServeStale: 10 * time.Minute, NegativeTTL: 5 * time.Second},
 		Upstream:  Upstream{HostHeader: HostAuto, DialTimeout: 2 * time.Second, MaxIdlePerInstance: 32},
 		LoopGuard: LoopGuard{MaxHops: 1},
 		Compat:    Compat{HeadScript: true, ServiceWorker: "retire"},

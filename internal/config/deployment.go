@@ -47,6 +47,7 @@ var routeVariables = []struct{ variable, workload string }{
 // deployment applies the variables of deployments that have no file: they
 // configure providers, and say which one makes a new sandbox.
 func (d *document) deployment(c *Config) {
+	d.override("EDGE_REDIS_URL", &c.Redis.URL, func(string) error { return nil })
 	if c.Providers.PVE == nil && (d.variable("PVE_API_URL") != "" || d.variable("PVE_API_TOKEN") != "") {
 		c.Providers.PVE = withDefaults[PVE]()
 	}

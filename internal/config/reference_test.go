@@ -33,7 +33,8 @@ Every fault is reported at once, as ` + "`FILE:LINE:COLUMN: what is wrong; what 
 `
 
 // deploymentVariables are read by code rather than by tags.
-const deploymentVariables = "| `PVE_API_URL` | overrides `providers.pve.url`; it, or PVE_API_TOKEN, stands for the section |\n" +
+const deploymentVariables = "| `EDGE_REDIS_URL` | overrides `redis.url` |\n" +
+	"| `PVE_API_URL` | overrides `providers.pve.url`; it, or PVE_API_TOKEN, stands for the section |\n" +
 	"| `PVE_NODE` | overrides `providers.pve.node` and `providers.pve.nodes` |\n" +
 	"| `PROXMOX_KVM_ENABLED`, `PROXMOX_LXC_ENABLED` | override `providers.pve.vm.enabled` and `providers.pve.lxc.enabled` |\n" +
 	"| `PROXMOX_DEFAULT` | what the provider name `proxmox` means: kvm (without it) or lxc |\n" +

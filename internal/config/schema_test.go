@@ -58,7 +58,7 @@ func TestSchemaTagsAreUnderstood(t *testing.T) {
 	t.Parallel()
 	known := []string{"yaml", "default", "min", "max", "above", "oneof", "form", "env", "file"}
 	key := regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
-	tagName := regexp.MustCompile(`(\w+):"`)
+	tagName := regexp.MustCompile(`(?:^| )(\w+):"`)
 	for _, e := range entries(reflect.TypeFor[Config](), "") {
 		for _, m := range tagName.FindAllStringSubmatch(string(e.field.tag), -1) {
 			if !slices.Contains(known, m[1]) {

@@ -56,14 +56,14 @@ type source struct {
 }
 
 // open makes the source of a provider.
-func open(provider string, log io.Writer) (*source, error) {
+func open(ctx context.Context, provider string, log io.Writer) (*source, error) {
 	switch provider {
 	case "static":
-		return openStatic(log)
+		return openStatic(ctx, log)
 	case "pve":
-		return openPVE(log)
+		return openPVE(log) //nolint:contextcheck // a simulator ends when it is closed
 	case "morph":
-		return openMorph(log)
+		return openMorph(log) //nolint:contextcheck // the same
 	}
 	return nil, fmt.Errorf("the demo has no provider %q", provider)
 }
@@ -72,7 +72,7 @@ func open(provider string, log io.Writer) (*source, error) {
 func Run(ctx context.Context, o Options) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	s, err := open(o.Provider, o.Log)
+	s, err := open(ctx, o.Provider, o.Log)
 	if err != nil {
 		return err
 	}

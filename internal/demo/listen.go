@@ -17,11 +17,11 @@ var network = netip.MustParsePrefix("127.77.0.0/16")
 const maxAddresses = 254
 
 // listenAlone opens ports on an address of its own, and says which that is.
-func listenAlone() (address string, listeners []net.Listener, err error) {
+func listenAlone(ctx context.Context) (address string, listeners []net.Listener, err error) {
 	ip := network.Addr()
 	for range maxAddresses {
 		ip = ip.Next()
-		listeners, err = listen(ip, ports)
+		listeners, err = listen(ctx, ip, ports)
 		if err == nil {
 			return ip.String(), listeners, nil
 		}
@@ -33,14 +33,14 @@ func listenAlone() (address string, listeners []net.Listener, err error) {
 }
 
 // listenAnywhere opens a port of the system's choice for each of ports.
-func listenAnywhere() ([]net.Listener, error) {
-	return listen(netip.AddrFrom4([4]byte{127, 0, 0, 1}), make([]uint16, len(ports)))
+func listenAnywhere(ctx context.Context) ([]net.Listener, error) {
+	return listen(ctx, netip.AddrFrom4([4]byte{127, 0, 0, 1}), make([]uint16, len(ports)))
 }
 
-func listen(ip netip.Addr, ports []uint16) ([]net.Listener, error) {
+func listen(ctx context.Context, ip netip.Addr, ports []uint16) ([]net.Listener, error) {
 	var listeners []net.Listener
 	for _, port := range ports {
-		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", netip.AddrPortFrom(ip, port).String())
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", netip.AddrPortFrom(ip, port).String())
 		if err != nil {
 			closeAll(listeners)
 			return nil, err

@@ -73,12 +73,12 @@ func TestMachineKeepsItsMemoryOverASuspendAndLosesItWithAStop(t *testing.T) {
 
 func TestMachinesHaveAddressesOfTheirOwn(t *testing.T) {
 	t.Parallel()
-	one, first, err := listenAlone()
+	one, first, err := listenAlone(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer closeAll(first)
-	other, second, err := listenAlone()
+	other, second, err := listenAlone(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,11 +84,11 @@ type morphMachine struct {
 }
 
 // Start implements [morphsim.Machine].
-func (m *morphMachine) Start(_ context.Context, fresh bool) error {
+func (m *morphMachine) Start(ctx context.Context, fresh bool) error {
 	if !fresh {
 		return m.load()
 	}
-	listeners, err := listenAnywhere()
+	listeners, err := listenAnywhere(ctx)
 	if err != nil {
 		return err
 	}

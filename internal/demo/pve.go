@@ -22,6 +22,9 @@ const (
 	lxcTemplate = 9001
 )
 
+// pool holds the sandboxes, so that they may have any name.
+const pool = "demo"
+
 // openPVE makes a Proxmox VE cluster of one node with two templates.
 func openPVE(log io.Writer) (*source, error) {
 	guests := &machines{log: log}
@@ -74,8 +77,8 @@ func openPVE(log io.Writer) (*source, error) {
 		c.Upstream.AllowCIDRs = []netip.Prefix{network}
 		c.Providers.PVE = &config.PVE{
 			URL: sim.URL(), Token: config.NewSecret(token), CAFile: ca,
-			VM:  config.PVEVM{Enabled: true, Templates: map[string]int{"default": vmTemplate}, StartLimitPerNode: 2},
-			LXC: config.PVELXC{Enabled: true, Templates: map[string]int{"default": lxcTemplate}, StartLimitPerNode: 8},
+			VM:  config.PVEVM{Enabled: true, Templates: map[string]int{"default": vmTemplate}, Pool: pool, StartLimitPerNode: 2},
+			LXC: config.PVELXC{Enabled: true, Templates: map[string]int{"default": lxcTemplate}, Pool: pool, StartLimitPerNode: 8},
 		}
 		c.Routing.Primary, c.Routing.Fallback = "pve-vm", []string{"pve-lxc"}
 	}
@@ -90,11 +93,11 @@ type pveMachine struct {
 }
 
 // Start implements [pvesim.Machine].
-func (m *pveMachine) Start(_ context.Context, fresh bool) (string, error) {
+func (m *pveMachine) Start(ctx context.Context, fresh bool) (string, error) {
 	if !fresh {
 		return m.address, m.load()
 	}
-	address, listeners, err := listenAlone()
+	address, listeners, err := listenAlone(ctx)
 	if err != nil {
 		return "", err
 	}

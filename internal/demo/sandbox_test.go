@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 func startSandbox(t *testing.T) string {
 	t.Helper()
 	in, end := io.Pipe()
-	listeners, err := listenAnywhere()
+	listeners, err := listenAnywhere(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +12,7 @@ import (
 var errEnded = errors.New("nobody asked it to")
 
 // openStatic starts sandboxes that are there before the edge is.
-func openStatic(log io.Writer) (_ *source, err error) {
+func openStatic(ctx context.Context, log io.Writer) (_ *source, err error) {
 	broken := make(chan error, 1)
 	s := &source{slugs: []string{"demo", "other"}, broken: broken}
 	var children []*child
@@ -27,7 +28,7 @@ func openStatic(log io.Writer) (_ *source, err error) {
 	}()
 	static := &config.Static{}
 	for _, slug := range s.slugs {
-		listeners, err := listenAnywhere()
+		listeners, err := listenAnywhere(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -37,15 +37,15 @@ func TestDevToolsCommandsABrowser(t *testing.T) {
 	for _, tc := range []struct {
 		port   int
 		domain string
-		// host is the one in the URL that /json/version hands out. Where it is
-		// not the edge's own, no client can follow that URL as it stands: the
-		// proxy in the sandbox and the Host rule for user ports have told
-		// Chromium another name, and the edge does not rewrite what it answers.
-		// Then the client keeps the edge's authority and takes the path.
+		// host is the one in the URL that /json/version hands out. On DevTools'
+		// own port that leads back through the edge, whatever the proxy in the
+		// sandbox has told Chromium. On a user's port the edge does not rewrite
+		// what an app answers; there no client can follow the URL as it stands,
+		// but keeps the edge's authority and takes the path.
 		host string
 	}{
-		{devtoolsPort, secureDomain, fmt.Sprintf("localhost:%d", rawDevtoolsPort)},
-		{devtoolsPort, plainDomain, fmt.Sprintf("localhost:%d", rawDevtoolsPort)},
+		{devtoolsPort, secureDomain, fmt.Sprintf("port-%d-real.%s:%d", devtoolsPort, secureDomain, e.port)},
+		{devtoolsPort, plainDomain, fmt.Sprintf("port-%d-real.%s:%d", devtoolsPort, plainDomain, e.port)},
 		{rawDevtoolsPort, secureDomain, fmt.Sprintf("port-%d-real.%s:%d", rawDevtoolsPort, secureDomain, e.port)},
 		{userPort, secureDomain, fmt.Sprintf("localhost:%d", userPort)},
 		{userPort, plainDomain, fmt.Sprintf("localhost:%d", userPort)},

@@ -7,7 +7,8 @@
 // WebSockets and bad input the sandbox is a server in Go, and the client a few
 // lines that see every byte. Otherwise it is a real service, VS Code, noVNC,
 // Chromium's DevTools or Vite, with a browser in front; the browser's part is
-// written in JavaScript, in test/clients.
+// written in JavaScript, in test/clients. The provider manager is tested against
+// the simulators of Proxmox and Morph that lie beside their providers.
 //
 // Everything listens on loopback, is started and ended by the test that needs
 // it, and dies with the test process. A tool that is missing fails the test

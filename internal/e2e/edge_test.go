@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,9 +56,9 @@ func (e edge) client(t *testing.T) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// startEdge runs `edge serve` until the test ends. Then it must end on SIGTERM,
-// cleanly.
-func startEdge(t *testing.T) edge {
+// startEdge runs `edge serve` until the test ends, with settings as more lines of
+// its configuration. Then it must end on SIGTERM, cleanly.
+func startEdge(t *testing.T, settings ...string) edge {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "edge.yaml")
 	// The system chooses the ports. One that a test found free could be taken
@@ -67,7 +68,8 @@ listen: {http: "127.0.0.1:0", admin: "127.0.0.1:0"}
 upstream: {allow_cidrs: [%s/32]}
 providers: {static: {instances: [{slug: real, address: %[3]s}]}}
 log: {format: json}
-`, secureDomain, plainDomain, sandboxAddress(t)))
+%s
+`, secureDomain, plainDomain, sandboxAddress(t), strings.Join(settings, "\n")))
 
 	p := start(t, "edge", exec.Command(edgeBinary(t), "serve", "--config", file))
 	t.Cleanup(func() { p.stop(t) })

@@ -47,6 +47,7 @@ const (
 // Edge is an edge with its listeners open. It is made by [New] and run once.
 type Edge struct {
 	log       *slog.Logger
+	store     *store
 	providers *providers
 	manager   *manager.Manager
 	handler   *proxy.Handler
@@ -74,9 +75,7 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 	defer func() {
 		if err != nil {
 			e.closeListeners()
-			if e.providers != nil {
-				_ = e.providers.close() // the error that led here is the one to tell
-			}
+			_ = e.closeRest() // the error that led here is the one to tell
 		}
 	}()
 	e.public = server{key: "listen.http"}
@@ -98,15 +97,20 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 	for _, warning := range c.Warnings {
 		log.Warn(warning)
 	}
+	if e.store, err = openStore(ctx, c.Redis, log); err != nil {
+		return nil, err
+	}
 	rule := e.addressRule(c.Upstream.AllowCIDRs)
+	rule.Never = append(rule.Never, e.store.addrs...)
 	if e.providers, err = newProviders(ctx, c.Providers, rule, log); err != nil {
 		return nil, err
 	}
 	rule.Never = append(rule.Never, e.providers.apis...)
+	find := &finder{e.store, e.providers.list}
 	e.manager, err = manager.New(log, manager.Config{
 		Primary: c.Routing.Primary, Fallback: c.Routing.Fallback, Workloads: c.Routing.Workloads, Rollout: c.Routing.Rollout,
 		CreateKeys: e.providers.lacking,
-	}, registry, e.providers.list...)
+	}, registry, e.store, find, e.providers.list...)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +131,7 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 		HeadScript:            c.Compat.HeadScript,
 		RetireServiceWorker:   c.Compat.ServiceWorker == "retire",
 		StaticRoutes:          routes,
-	}, e.manager, loopguard.New(c.LoopGuard.MaxHops, registry), log, registry)
+	}, &lookup{find, e.manager}, loopguard.New(c.LoopGuard.MaxHops, registry), log, registry)
 	e.public.http = e.publicServer(c.Listen.H2C)
 	if e.admin != nil {
 		e.admin.http = e.adminServer(c.Admin, registry)
@@ -230,6 +234,33 @@ func (e *Edge) closeListeners() {
 	}
 }
 
+// closeRest closes what requests no longer use.
+func (e *Edge) closeRest() error {
+	var errs []error
+	if e.providers != nil {
+		errs = append(errs, e.providers.close())
+	}
+	if e.store != nil {
+		errs = append(errs, e.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// lookup resolves slugs for the proxy, and notes which sandboxes are used.
+type lookup struct {
+	find manager.Finder
+	uses *manager.Manager
+}
+
+// Resolve implements proxy.Resolver.
+func (l *lookup) Resolve(ctx context.Context, slug string) (sandbox.Instance, error) {
+	r, err := l.find.Resolve(ctx, slug)
+	if err == nil && r.State == sandbox.Running {
+		l.uses.Use(slug)
+	}
+	return r.Instance, err
+}
+
 // Addr is the public listener's address, as the system chose it.
 func (e *Edge) Addr() net.Addr { return e.public.listener.Addr() }
 
@@ -282,7 +313,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	err := serving.Wait()
 	stopManaging()
 	managed.Wait()
-	err = errors.Join(err, e.providers.close())
+	err = errors.Join(err, e.closeRest())
 	e.log.Info("stopped")
 	return err
 }

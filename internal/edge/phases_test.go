@@ -10,11 +10,20 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"cmux.sh/edge/internal/catalog"
+	"cmux.sh/edge/internal/catalog/memory"
 	"cmux.sh/edge/internal/config"
 	"cmux.sh/edge/internal/sandbox"
 	"cmux.sh/edge/internal/sandbox/manager"
 	"cmux.sh/edge/internal/sandbox/sandboxtest"
 )
+
+// nobody knows any sandbox.
+type nobody struct{}
+
+func (nobody) Resolve(context.Context, string) (catalog.Record, error) {
+	return catalog.Record{}, sandbox.Errorf(sandbox.KindNotFound, "find", "", "nobody knows it")
+}
 
 // Where new sandboxes are made in each phase of a migration from Morph to
 // Proxmox, by the variables of a deployment alone, and where while Proxmox is
@@ -75,7 +84,7 @@ func TestPhasesOfAMigrationPlaceNewSandboxes(t *testing.T) {
 					}
 					m, err := manager.New(slog.New(slog.DiscardHandler), manager.Config{
 						Primary: c.Routing.Primary, Fallback: c.Routing.Fallback, Workloads: c.Routing.Workloads, Rollout: c.Routing.Rollout,
-					}, prometheus.NewRegistry(), providers...)
+					}, prometheus.NewRegistry(), memory.New(memory.Config{}), nobody{}, providers...)
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,13 +32,42 @@ func BenchmarkRequest(b *testing.B) {
 	b.Run("edge", func(b *testing.B) { benchmarkRequest(b, newBenchEdge(b, upstream).addr) })
 }
 
-func benchmarkRequest(b *testing.B, address string) {
+// BenchmarkDocument is a document of 100 kB from an app, as it comes and with
+// the head script put into it: as plain text, and compressed, which has to be
+// undone and done again.
+func BenchmarkDocument(b *testing.B) {
+	text := "<!doctype html><html><head><title>x</title></head><body>" + strings.Repeat("<p class=\"a\">a paragraph like any other</p>\n", 2300)
+	for _, name := range []string{"identity", "gzip", "br", "zstd"} {
+		c, _ := codingOf([]string{name})
+		sent := []byte(text)
+		if c.encode != nil {
+			sent = compress(b, c, text)
+		}
+		upstream := serveHTTP(b, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			w.Header().Set("Content-Encoding", name)
+			w.Header().Set("Content-Length", strconv.Itoa(len(sent)))
+			_, _ = w.Write(sent)
+		})
+		for how, on := range map[string]bool{"as it comes": false, "inserted": true} {
+			b.Run(name+"/"+how, func(b *testing.B) {
+				e := newEdge(b, upstream, func(c *Config) { c.HeadScript = on })
+				e.Handler.log = quiet
+				benchmarkHost(b, e.addr, appHost)
+			})
+		}
+	}
+}
+
+func benchmarkRequest(b *testing.B, address string) { benchmarkHost(b, address, testHost) }
+
+func benchmarkHost(b *testing.B, address, host string) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer conn.Close()
-	request := []byte("GET /some/path?q=1 HTTP/1.1\r\nHost: " + testHost + "\r\nUser-Agent: bench\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nCookie: session=0123456789abcdef\r\n\r\n")
+	request := []byte("GET /some/path?q=1 HTTP/1.1\r\nHost: " + host + "\r\nUser-Agent: bench\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nCookie: session=0123456789abcdef\r\n\r\n")
 	r := bufio.NewReader(conn)
 	b.ReportAllocs()
 	before := cpuTime(b)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
@@ -14,8 +15,9 @@ import (
 // coding is a content coding (RFC 9110 section 8.4.1) that can be undone and
 // done again while a body streams.
 type coding struct {
-	decode func(io.Reader) (io.ReadCloser, error)
-	encode func(io.Writer) encoder
+	decode   func(io.Reader) (io.ReadCloser, error)
+	encode   func(io.Writer) encoder
+	encoders *sync.Pool // of what encode returns, each some 100 kB to 3 MB
 }
 
 // encoder compresses. What was written before Flush can be read by a decoder
@@ -23,7 +25,11 @@ type coding struct {
 type encoder interface {
 	io.WriteCloser
 	Flush() error
+	Reset(io.Writer)
 }
+
+// The encoders that are not in use.
+var gzipEncoders, brotliEncoders, zstdEncoders sync.Pool
 
 // maxWindow is the longest distance that a zstd body may refer back over, and
 // all that browsers accept (RFC 9659).
@@ -46,11 +52,15 @@ func codingOf(values []string) (c coding, ok bool) {
 		return coding{
 			func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) },
 			func(w io.Writer) encoder { return gzip.NewWriter(w) },
+			&gzipEncoders,
 		}, true
 	case "br":
 		return coding{
 			func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(brotli.NewReader(r)), nil },
-			func(w io.Writer) encoder { return brotli.NewWriterLevel(w, 4) },
+			func(w io.Writer) encoder {
+				return brotli.NewWriterOptions(w, brotli.WriterOptions{Quality: 4, LGWin: 18})
+			},
+			&brotliEncoders,
 		}, true
 	case "zstd":
 		return coding{
@@ -68,6 +78,7 @@ func codingOf(values []string) (c coding, ok bool) {
 				e, _ := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(1<<20))
 				return e
 			},
+			&zstdEncoders,
 		}, true
 	}
 	return coding{}, false
@@ -78,15 +89,31 @@ type recoder struct {
 	plain io.Reader
 	raw   io.Reader // what plain is decoded from
 	enc   encoder
+	pool  *sync.Pool
 	out   bytes.Buffer
-	in    [32 << 10]byte
+	in    []byte
 	err   error
 }
 
 func newRecoder(c coding, plain, raw io.Reader) *recoder {
-	r := &recoder{plain: plain, raw: raw}
-	r.enc = c.encode(&r.out)
+	r := &recoder{plain: plain, raw: raw, pool: c.encoders, in: make([]byte, 16<<10)}
+	if used, ok := r.pool.Get().(encoder); ok {
+		r.enc = used
+		r.enc.Reset(&r.out)
+	} else {
+		r.enc = c.encode(&r.out)
+	}
 	return r
+}
+
+// Close gives the encoder back.
+func (r *recoder) Close() error {
+	if r.enc != nil {
+		r.enc.Reset(io.Discard)
+		r.pool.Put(r.enc)
+		r.enc = nil
+	}
+	return nil
 }
 
 // Read implements io.Reader. After an error of plain it does not end what it
@@ -96,7 +123,7 @@ func (r *recoder) Read(p []byte) (int, error) {
 		if r.err != nil {
 			return 0, r.err
 		}
-		n, err := r.plain.Read(r.in[:])
+		n, err := r.plain.Read(r.in)
 		if n > 0 {
 			_, werr := r.enc.Write(r.in[:n])
 			if err == nil {

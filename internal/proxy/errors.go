@@ -29,6 +29,7 @@ const (
 	causeNothingHere
 	causeLoop
 	causeUnknownSandbox
+	causeGone
 	causeLookup
 	causeStarting
 	causeStopped
@@ -81,6 +82,10 @@ var outcomes = [...]outcome{
 	causeUnknownSandbox: {
 		http.StatusNotFound, reply.NotFound, slog.LevelDebug,
 		"There is no sandbox {sandbox}", "Check the host name. The sandbox may have been deleted.",
+	},
+	causeGone: {
+		http.StatusGone, reply.Gone, slog.LevelDebug,
+		"The sandbox {sandbox} was deleted", "Nothing brings it back. Start a new one.",
 	},
 	causeLookup: {
 		http.StatusServiceUnavailable, reply.CatalogUnavailable, slog.LevelWarn,
@@ -222,7 +227,10 @@ func causeOf(ctx context.Context, err error) cause {
 		return causeOfState(state.state)
 	}
 	if _, ok := errors.AsType[*lookupError](err); ok {
-		if sandbox.KindOf(err) == sandbox.KindNotFound {
+		switch {
+		case errors.Is(err, sandbox.ErrGone):
+			return causeGone
+		case sandbox.KindOf(err) == sandbox.KindNotFound:
 			return causeUnknownSandbox
 		}
 		return causeLookup

@@ -106,6 +106,11 @@ func TestHandlerTellsEveryCauseApart(t *testing.T) {
 			status: 404, code: reply.NotFound, sentence: "There is no sandbox other",
 		},
 		{
+			name:   "DeletedSandbox",
+			change: func(b *box) { b.err = sandbox.Errorf(sandbox.KindNotFound, "find", "box", "%w", sandbox.ErrGone) },
+			status: 410, code: reply.Gone, sentence: "The sandbox box was deleted",
+		},
+		{
 			name:   "LookupFails",
 			change: func(b *box) { b.err = sandbox.Errorf(sandbox.KindUnavailable, "find", "box", "it is down") },
 			status: 503, code: reply.CatalogUnavailable, sentence: "The sandbox can't be looked up at the moment",

@@ -94,7 +94,7 @@ func (f *transportForwarder) Forward(w http.ResponseWriter, r *http.Request, x *
 		attempt.body.abandon(w)
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { resp.Body.Close() }() // treat may put another in its place
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return f.tunnels.join(w, r, x, resp, attempt.conn)
 	}

@@ -65,17 +65,26 @@
 
   window.fetch = new Proxy(window.fetch, {
     apply(target, self, args) {
-      const input = args[0]
-      if (input instanceof Request) {
-        const mapped = map(input.url)
-        // A Request can't be given another address, only copied to one.
-        if (mapped !== input.url) args[0] = new Request(mapped, input)
-      } else if (args.length > 0) {
-        args[0] = map(input)
+      const [input, init] = args
+      if (!(input instanceof Request)) {
+        if (args.length > 0) args[0] = map(input)
+      } else if (map(input.url) !== input.url) {
+        return readdress(input).then((mapped) => Reflect.apply(target, self, [mapped, init]))
       }
       return Reflect.apply(target, self, args)
     },
   })
+
+  // readdress copies a Request, which can't be given another address. Its body
+  // is read first: handed over as a stream, it could be sent by HTTP/2 only.
+  async function readdress(request) {
+    const { method, headers, mode, credentials, cache, redirect, referrer, referrerPolicy, integrity, keepalive, signal } = request
+    const bodiless = method === 'GET' || method === 'HEAD'
+    const body = bodiless ? undefined : await request.blob()
+    return new Request(map(request.url), {
+      method, headers, mode, credentials, cache, redirect, referrer, referrerPolicy, integrity, keepalive, signal, body,
+    })
+  }
 
   // mapAttribute maps an element's own address before the browser follows it. A
   // form may have a control named like the method, hence the detour.

@@ -107,7 +107,8 @@ func insertHeadScript(resp *http.Response, r *http.Request, x *Exchange) {
 	if c.decode == nil {
 		resp.Body = reading{rest, body}
 	} else {
-		resp.Body = reading{newRecoder(c, rest, body), closers{plain, body}}
+		again := newRecoder(c, rest, body)
+		resp.Body = reading{again, closers{again, plain, body}}
 	}
 	resp.ContentLength = -1
 	for _, name := range ofUnchangedBody {

@@ -53,6 +53,10 @@ func (k Kind) String() string {
 // Label is the kind as the value of a metric's label.
 func (k Kind) Label() string { return strings.ReplaceAll(k.String(), " ", "_") }
 
+// ErrGone is wrapped by a [KindNotFound] error about a sandbox that was there
+// and was deleted.
+var ErrGone = errors.New("it was deleted")
+
 // Error is a failed operation on an instance. Its text never holds a secret.
 type Error struct {
 	Kind Kind

@@ -61,7 +61,7 @@ func full(slug string) catalog.Record {
 			Provider: "pve-vm", ID: "104", Slug: slug, State: sandbox.Paused, Reason: "nobody used it, “for a while”",
 			Address: "10.0.0.5", Ports: ports, WorkloadType: "dev", Marked: true, Created: at,
 		},
-		LastActive: at.Add(time.Hour), PausedBy: catalog.PausedByIdle, RAMPreserved: true, Deadline: at.Add(time.Minute),
+		LastActive: at.Add(time.Hour), PausedBy: catalog.PausedByIdle, RAMPreserved: true, TTL: time.Minute,
 	}
 }
 

@@ -76,9 +76,10 @@ func (p *Provider) detached(ctx context.Context, limit time.Duration) (context.C
 // Name is "docker".
 func (p *Provider) Name() string { return Name }
 
-// Capabilities says that RAM is kept by freezing, and everything is quick and free.
+// Capabilities says that RAM is kept by freezing, and everything is quick and
+// free. Without images nothing can be made.
 func (p *Provider) Capabilities() sandbox.Capabilities {
-	return sandbox.Capabilities{RAMSnapshot: true, Create: true, Suspend: true, StartTime: sandbox.Quick, ResumeTime: sandbox.Instant, Price: sandbox.Free}
+	return sandbox.Capabilities{RAMSnapshot: true, Create: len(p.cfg.Images) > 0, Suspend: true, StartTime: sandbox.Quick, ResumeTime: sandbox.Instant, Price: sandbox.Free}
 }
 
 // Get inspects the container.

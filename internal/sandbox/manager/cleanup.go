@@ -95,8 +95,11 @@ func (m *Manager) remove(ctx context.Context, l *leftover) bool {
 	case !in.Marked:
 		return true
 	}
-	if r, ok := m.records.get(l.slug); ok && r.Instance.Provider == in.Provider && r.Instance.ID == in.ID {
+	switch r, err := m.get(ctx, l.slug); {
+	case err == nil && r.Provider == in.Provider && r.ID == in.ID:
 		return true
+	case err != nil && sandbox.KindOf(err) != sandbox.KindNotFound:
+		return false // better late than the wrong one
 	}
 	if err := l.provider.Delete(ctx, in.ID); err != nil {
 		return false

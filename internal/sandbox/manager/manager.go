@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"cmux.sh/edge/internal/catalog"
 	"cmux.sh/edge/internal/sandbox"
 )
 
@@ -65,6 +67,16 @@ func (t Timing) withDefaults() Timing {
 	return t
 }
 
+// Record is what is known of one sandbox.
+type Record = catalog.Record
+
+// Finder finds the record of a sandbox: in the catalogue, else at a provider,
+// which is recorded then. Its errors wrap a [sandbox.Error]; one of kind
+// not-found says that nobody knows the slug.
+type Finder interface {
+	Resolve(ctx context.Context, slug string) (Record, error)
+}
+
 // Manager looks after sandboxes. It is safe for concurrent use; Run must be
 // called once for health, deadlines and clean-up to happen.
 type Manager struct {
@@ -75,9 +87,11 @@ type Manager struct {
 	order     []string // of the providers, as they were given
 	rollout   *rollout
 	events    *Events
-	records   records
+	catalog   catalog.Catalog
+	finder    Finder
 	turns     sandbox.Turns
 	cleanup   cleanup
+	uses      uses
 
 	// background is what Run waits for; it is cancelled when Run's context
 	// ends.
@@ -85,8 +99,9 @@ type Manager struct {
 }
 
 // New makes a manager of providers and registers its metrics. It calls none of
-// them.
-func New(log *slog.Logger, c Config, reg prometheus.Registerer, providers ...sandbox.Provider) (*Manager, error) {
+// them. What it makes is recorded in store; finder sees the same store and the
+// same providers.
+func New(log *slog.Logger, c Config, reg prometheus.Registerer, store catalog.Catalog, finder Finder, providers ...sandbox.Provider) (*Manager, error) {
 	c.Timing = c.Timing.withDefaults()
 	m := &Manager{
 		log:       log,
@@ -94,7 +109,9 @@ func New(log *slog.Logger, c Config, reg prometheus.Registerer, providers ...san
 		metrics:   newMetrics(reg),
 		providers: make(map[string]*provider, len(providers)),
 		events:    newEvents(),
-		records:   records{bySlug: make(map[string]Record)},
+		catalog:   store,
+		finder:    finder,
+		uses:      uses{queue: make(chan string, usesQueue)},
 	}
 	for _, p := range providers {
 		name := p.Name()
@@ -105,7 +122,7 @@ func New(log *slog.Logger, c Config, reg prometheus.Registerer, providers ...san
 		m.order = append(m.order, name)
 	}
 	m.rollout = newRollout(c.Rollout)
-	reg.MustRegister(&sandboxCollector{&m.records})
+	reg.MustRegister(&sandboxCollector{m})
 	return m, nil
 }
 
@@ -116,59 +133,45 @@ func (m *Manager) Run(ctx context.Context) {
 		p := m.providers[name]
 		m.background.Go(func() { m.watch(ctx, p) })
 	}
-	m.background.Go(func() { m.everyTick(ctx) })
-	m.background.Wait()
-}
-
-// everyTick does what is due.
-func (m *Manager) everyTick(ctx context.Context) {
-	tick := time.NewTicker(m.config.Timing.Tick)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			m.expire(ctx, now)
-			m.extend(ctx, now)
-			m.removeLeftovers(ctx, now)
+	m.background.Go(func() { m.noteUses(ctx) })
+	m.background.Go(func() { m.keepDeadlines(ctx) })
+	m.background.Go(func() {
+		tick := time.NewTicker(m.config.Timing.Tick)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-tick.C:
+				m.removeLeftovers(ctx, now)
+			}
 		}
-	}
+	})
+	m.background.Wait()
 }
 
 // Events is where everything that happens is told.
 func (m *Manager) Events() *Events { return m.events }
 
 // List returns the records of all sandboxes that are known, by slug.
-func (m *Manager) List() []Record { return m.records.list() }
-
-// Resolve returns the instance that serves slug: the recorded one, else the
-// first that a provider finds by its naming convention, which is recorded then.
-// It counts as a use of the sandbox, whose time to live begins anew. The error is of kind not-found only when every provider said so.
-func (m *Manager) Resolve(ctx context.Context, slug string) (sandbox.Instance, error) {
-	r, err := m.Look(ctx, slug)
-	if err == nil && r.Instance.State == sandbox.Running {
-		m.records.touch(slug, time.Now())
+func (m *Manager) List(ctx context.Context) ([]Record, error) {
+	bySlug := make(map[string]Record)
+	for r, err := range catalog.All(ctx, m.catalog) {
+		if err != nil {
+			return nil, storeError("list", "", err)
+		}
+		if !r.Tombstone() {
+			bySlug[r.Slug] = r
+		}
 	}
-	return r.Instance, err
+	list := slices.Collect(maps.Values(bySlug))
+	slices.SortFunc(list, func(a, b Record) int { return cmp.Compare(a.Slug, b.Slug) })
+	return list, nil
 }
 
-// Look is Resolve for the whole record.
+// Look returns the record of a sandbox.
 func (m *Manager) Look(ctx context.Context, slug string) (Record, error) {
-	if r, ok := m.records.get(slug); ok {
-		return r, nil
-	}
-	err := sandbox.Errorf(sandbox.KindNotFound, "find", slug, "there is no such sandbox")
-	for _, name := range m.order {
-		in, failed := m.providers[name].Find(ctx, slug)
-		if failed == nil {
-			return m.records.adopt(slug, in, m.providers[name].Capabilities().RAMSnapshot), nil
-		}
-		if sandbox.KindOf(failed) != sandbox.KindNotFound {
-			err = failed
-		}
-	}
-	return Record{}, err
+	return m.finder.Resolve(ctx, slug)
 }
 
 // ProviderStatus is what an operator sees of a provider.
@@ -192,8 +195,9 @@ type ProviderStatus struct {
 }
 
 // Providers returns the status of each provider, in the order they were given.
-func (m *Manager) Providers() []ProviderStatus {
-	counts := m.records.count()
+// Where the catalogue can't be read nothing is said of sandboxes.
+func (m *Manager) Providers(ctx context.Context) []ProviderStatus {
+	counts := m.count(ctx)
 	list := make([]ProviderStatus, 0, len(m.order))
 	for _, name := range m.order {
 		p := m.providers[name]
@@ -215,12 +219,30 @@ func (m *Manager) Providers() []ProviderStatus {
 	return list
 }
 
+// count is the number of sandboxes by provider and state.
+func (m *Manager) count(ctx context.Context) map[string]map[sandbox.State]int {
+	list, err := m.List(ctx)
+	if err != nil {
+		return nil
+	}
+	counts := make(map[string]map[sandbox.State]int)
+	for _, r := range list {
+		by := counts[r.Provider]
+		if by == nil {
+			by = make(map[sandbox.State]int)
+			counts[r.Provider] = by
+		}
+		by[r.State]++
+	}
+	return counts
+}
+
 // provider finds the provider of a record.
 func (m *Manager) provider(r Record) (*provider, error) {
-	if p := m.providers[r.Instance.Provider]; p != nil {
+	if p := m.providers[r.Provider]; p != nil {
 		return p, nil
 	}
-	return nil, sandbox.Errorf(sandbox.KindUnavailable, "find", r.Instance.Slug, "its provider %s is not configured", r.Instance.Provider)
+	return nil, sandbox.Errorf(sandbox.KindUnavailable, "find", r.Slug, "its provider %s is not configured", r.Provider)
 }
 
 // tell publishes an event and logs it. One that failed is logged as a warning.

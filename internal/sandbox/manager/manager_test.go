@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
+	"cmux.sh/edge/internal/catalog"
+	"cmux.sh/edge/internal/catalog/memory"
 	"cmux.sh/edge/internal/sandbox"
 	"cmux.sh/edge/internal/sandbox/sandboxtest"
 )
@@ -42,7 +44,7 @@ func newManager(t *testing.T, c Config, fakes ...*sandboxtest.Fake) (*Manager, *
 		providers[i] = f
 	}
 	registry := prometheus.NewRegistry()
-	m, err := New(slog.New(slog.DiscardHandler), c, registry, providers...)
+	m, err := newUnstarted(c, registry, providers...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +56,41 @@ func newManager(t *testing.T, c Config, fakes ...*sandboxtest.Fake) (*Manager, *
 		running.Wait()
 	})
 	return m, registry
+}
+
+// newUnstarted makes a manager with a catalogue of its own.
+func newUnstarted(c Config, registry *prometheus.Registry, providers ...sandbox.Provider) (*Manager, error) {
+	store := memory.New(memory.Config{})
+	return New(slog.New(slog.DiscardHandler), c, registry, store, &finder{store, providers}, providers...)
+}
+
+// finder looks into the catalogue, then asks the providers.
+type finder struct {
+	store     catalog.Catalog
+	providers []sandbox.Provider
+}
+
+func (f *finder) Resolve(ctx context.Context, slug string) (Record, error) {
+	r, err := f.store.Get(ctx, slug)
+	if err == nil && r.Tombstone() {
+		err = catalog.ErrDeleted
+	}
+	if err == nil || !errors.Is(err, catalog.ErrNotFound) {
+		return r, storeError("find", slug, err)
+	}
+	for _, p := range f.providers {
+		in, err := p.Find(ctx, slug)
+		if err != nil {
+			continue
+		}
+		err = catalog.Hold(ctx, f.store, slug, time.Minute, func(ctx context.Context, lease catalog.Lease) error {
+			in.Generation = 0
+			r, err = f.store.Create(ctx, Record{Instance: in, Fence: lease.Fence()})
+			return err
+		})
+		return r, err
+	}
+	return Record{}, storeError("find", slug, catalog.ErrNotFound)
 }
 
 func TestChoiceFollowsTheOrder(t *testing.T) {
@@ -123,12 +160,22 @@ func TestChoiceFollowsTheOrder(t *testing.T) {
 	}
 }
 
+// all are the sandboxes that the manager knows.
+func all(t *testing.T, m *Manager) []Record {
+	t.Helper()
+	list, err := m.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
 func TestHealthChangesOnlyAfterSeveralLooks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := fake("morph")
 		m, registry := newManager(t, Config{Primary: "morph", Timing: Timing{Probe: time.Second}}, f)
-		healthy := func() bool { return m.Providers()[0].Healthy }
+		healthy := func() bool { return m.Providers(t.Context())[0].Healthy }
 		step := func() { time.Sleep(time.Second); synctest.Wait() }
 		synctest.Wait()
 		f.SetHealth(sandbox.Health{Reason: "402 billing"})
@@ -138,8 +185,8 @@ func TestHealthChangesOnlyAfterSeveralLooks(t *testing.T) {
 			}
 			step()
 		}
-		if healthy() || m.Providers()[0].Reason != "402 billing" {
-			t.Errorf("after %d bad looks: %+v", badProbes, m.Providers()[0])
+		if healthy() || m.Providers(t.Context())[0].Reason != "402 billing" {
+			t.Errorf("after %d bad looks: %+v", badProbes, m.Providers(t.Context())[0])
 		}
 		if got := testutil.ToFloat64(m.metrics.healthy.WithLabelValues("morph")); got != 0 {
 			t.Errorf("edge_provider_healthy is %v", got)
@@ -151,7 +198,7 @@ func TestHealthChangesOnlyAfterSeveralLooks(t *testing.T) {
 		}
 		step()
 		if !healthy() {
-			t.Errorf("still down after two good looks: %+v", m.Providers()[0])
+			t.Errorf("still down after two good looks: %+v", m.Providers(t.Context())[0])
 		}
 		if n, err := testutil.GatherAndCount(registry, "edge_provider_healthy"); n != 1 || err != nil {
 			t.Errorf("%d series of edge_provider_healthy, %v", n, err)
@@ -188,13 +235,13 @@ func TestStartTellsWhoMadeIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Instance.Provider != "pve-lxc" || r.Instance.State != sandbox.Running || !strings.HasPrefix(r.Instance.Slug, "pvelxc-") || len(r.Instance.Slug) != len("pvelxc-")+8 {
-			t.Errorf("got %+v", r.Instance)
+		if r.Provider != "pve-lxc" || r.State != sandbox.Running || !strings.HasPrefix(r.Slug, "pvelxc-") || len(r.Slug) != len("pvelxc-")+8 {
+			t.Errorf("got %+v", r)
 		}
 		if e := <-events; e.Kind != Started || !strings.Contains(e.Detail, "RAM is lost") {
 			t.Errorf("got the event %+v", e)
 		}
-		if _, err := m.Start(t.Context(), StartRequest{Slug: r.Instance.Slug}); err == nil || !strings.Contains(err.Error(), "is in use") {
+		if _, err := m.Start(t.Context(), StartRequest{Slug: r.Slug}); err == nil || !strings.Contains(err.Error(), "is in use") {
 			t.Errorf("the slug again: %v", err)
 		}
 		if _, ok := errors.AsType[*ConflictError](conflict("")); !ok {
@@ -227,8 +274,8 @@ func TestStartFailsOver(t *testing.T) {
 				a.Fail(sandboxtest.OpStart, kind, 0)
 				m, _ := newManager(t, Config{Primary: "pve-vm", Fallback: []string{"morph"}}, a, b)
 				r, err := m.Start(t.Context(), StartRequest{Slug: "box"})
-				if err != nil || r.Instance.Provider != "morph" || r.Instance.Slug != "box" {
-					t.Errorf("got %+v, %v", r.Instance, err)
+				if err != nil || r.Provider != "morph" || r.Slug != "box" {
+					t.Errorf("got %+v, %v", r, err)
 				}
 			})
 		})
@@ -246,7 +293,7 @@ func TestStartSaysWhyEachProviderFailed(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "no route") || !strings.Contains(err.Error(), "unpaid") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("got %v", err)
 		}
-		if n := len(m.List()); n != 0 {
+		if n := len(all(t, m)); n != 0 {
 			t.Errorf("%d records are left", n)
 		}
 	})
@@ -263,7 +310,7 @@ func TestBreakerPassesAProviderOverAndTriesItAgain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return r.Instance.Provider
+			return r.Provider
 		}
 		for range badStarts + 3 {
 			if got := start(); got != "morph" {
@@ -305,7 +352,7 @@ func TestFailoverUnderLoadDoublesNothing(t *testing.T) {
 					t.Errorf("start %d: %v", i, err)
 					return
 				}
-				made[r.Instance.Slug] = r.Instance.Provider
+				made[r.Slug] = r.Provider
 			})
 		}
 		starts.Wait()
@@ -379,29 +426,29 @@ func TestPauseKeepsRAMOrAsks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := m.Pause(t.Context(), "kept", ByAPI, false)
-		if err != nil || r.Instance.State != sandbox.Paused || r.PausedBy != ByAPI || !r.RAMPreserved {
+		r, err := m.Pause(t.Context(), "kept", catalog.PausedByAPI, false)
+		if err != nil || r.State != sandbox.Paused || r.PausedBy != catalog.PausedByAPI || !r.RAMPreserved {
 			t.Errorf("got %+v, %v", r, err)
 		}
-		if r, err = m.Resume(t.Context(), "kept"); err != nil || r.Instance.State != sandbox.Running || !r.RAMPreserved || r.PausedBy != "" || r.Instance.Generation <= kept.Instance.Generation {
+		if r, err = m.Resume(t.Context(), "kept"); err != nil || r.State != sandbox.Running || !r.RAMPreserved || r.PausedBy != catalog.PausedByNobody || r.Generation <= kept.Generation {
 			t.Errorf("got %+v, %v", r, err)
 		}
 
 		if _, err := m.Start(t.Context(), StartRequest{Slug: "lost", Preferred: "pve-lxc"}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err = m.Pause(t.Context(), "lost", ByAPI, false); err == nil || lxc.Calls(sandboxtest.OpPause) != 0 {
+		if _, err = m.Pause(t.Context(), "lost", catalog.PausedByAPI, false); err == nil || lxc.Calls(sandboxtest.OpPause) != 0 {
 			t.Errorf("got %v after %d pauses", err, lxc.Calls(sandboxtest.OpPause))
 		}
 		events, stop := m.Events().Listen()
 		defer stop()
-		if r, err = m.Pause(t.Context(), "lost", ByAPI, true); err != nil || r.Instance.State != sandbox.Stopped || r.RAMPreserved {
+		if r, err = m.Pause(t.Context(), "lost", catalog.PausedByAPI, true); err != nil || r.State != sandbox.Stopped || r.RAMPreserved {
 			t.Errorf("got %+v, %v", r, err)
 		}
 		if e := <-events; !strings.Contains(e.Detail, "RAM was not preserved") {
 			t.Errorf("got the event %+v", e)
 		}
-		if r, err = m.Resume(t.Context(), "lost"); err != nil || r.Instance.State != sandbox.Running || r.RAMPreserved {
+		if r, err = m.Resume(t.Context(), "lost"); err != nil || r.State != sandbox.Running || r.RAMPreserved {
 			t.Errorf("got %+v, %v", r, err)
 		}
 	})
@@ -415,11 +462,11 @@ func TestBootColdGivesSavedRAMUp(t *testing.T) {
 		if _, err := m.Start(t.Context(), StartRequest{Slug: "box"}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := m.Pause(t.Context(), "box", ByAPI, false); err != nil {
+		if _, err := m.Pause(t.Context(), "box", catalog.PausedByAPI, false); err != nil {
 			t.Fatal(err)
 		}
 		r, err := m.Boot(t.Context(), "box", true)
-		if err != nil || r.RAMPreserved || r.Instance.State != sandbox.Running || vm.Calls(sandboxtest.OpStop) != 1 {
+		if err != nil || r.RAMPreserved || r.State != sandbox.Running || vm.Calls(sandboxtest.OpStop) != 1 {
 			t.Errorf("got %+v, %v after %d stops", r, err, vm.Calls(sandboxtest.OpStop))
 		}
 	})
@@ -440,16 +487,16 @@ func TestTimeToLivePausesOrStops(t *testing.T) {
 			}
 		}
 		time.Sleep(59 * time.Second)
-		for _, r := range m.List() {
-			if r.Instance.State != sandbox.Running {
-				t.Errorf("%s is %s before its time", r.Instance.Slug, r.Instance.State)
+		for _, r := range all(t, m) {
+			if r.State != sandbox.Running {
+				t.Errorf("%s is %s before its time", r.Slug, r.State)
 			}
 		}
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		got := map[string]string{}
-		for _, r := range m.List() {
-			got[r.Instance.Slug] = r.Instance.State.String() + " " + r.PausedBy
+		for _, r := range all(t, m) {
+			got[r.Slug] = r.State.String() + " " + r.PausedBy.String()
 		}
 		want := map[string]string{"vm": "paused ttl", "lxc": "stopped ttl", "for-ever": "running "}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -473,11 +520,18 @@ func (e *extending) Extend(context.Context, sandbox.ID, time.Duration) error {
 	return nil
 }
 
+// use looks a sandbox up as a request does.
+func use(t *testing.T, m *Manager, slug string) (Record, error) {
+	t.Helper()
+	m.Use(slug)
+	return m.Look(t.Context(), slug)
+}
+
 func TestUseKeepsASandboxAwake(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e := &extending{Fake: fake("morph"), began: time.Now()}
-		m, err := New(slog.New(slog.DiscardHandler), Config{Primary: "morph"}, prometheus.NewRegistry(), e)
+		m, err := newUnstarted(Config{Primary: "morph"}, prometheus.NewRegistry(), e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -491,7 +545,7 @@ func TestUseKeepsASandboxAwake(t *testing.T) {
 		}
 		for range 10 { // every 10 s for 100 s
 			time.Sleep(10 * time.Second)
-			if in, err := m.Resolve(t.Context(), "box"); err != nil || in.State != sandbox.Running {
+			if in, err := use(t, m, "box"); err != nil || in.State != sandbox.Running {
 				t.Fatalf("got %s, %v", in.State, err)
 			}
 		}
@@ -502,8 +556,8 @@ func TestUseKeepsASandboxAwake(t *testing.T) {
 		e.mu.Unlock()
 		time.Sleep(70 * time.Second)
 		synctest.Wait()
-		if r, err := m.Look(t.Context(), "box"); err != nil || r.Instance.State != sandbox.Paused || r.PausedBy != ByTTL {
-			t.Errorf("unused for its time to live it is %s, %v", r.Instance.State, err)
+		if r, err := m.Look(t.Context(), "box"); err != nil || r.State != sandbox.Paused || r.PausedBy != catalog.PausedByTTL {
+			t.Errorf("unused for its time to live it is %s, %v", r.State, err)
 		}
 	})
 }
@@ -534,7 +588,7 @@ func TestDeleteForgetsAndAVanishedSandboxIsGone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		vm.Vanish(r.Instance.ID)
+		vm.Vanish(r.ID)
 		if _, err := m.Resume(t.Context(), "b"); sandbox.KindOf(err) != sandbox.KindNotFound {
 			t.Errorf("got %v", err)
 		}
@@ -558,7 +612,7 @@ func TestOperationsOnOneSandboxTakeTurns(t *testing.T) {
 		var all sync.WaitGroup
 		for range 10 {
 			all.Go(func() {
-				if _, err := m.Pause(t.Context(), "box", ByAPI, false); err != nil {
+				if _, err := m.Pause(t.Context(), "box", catalog.PausedByAPI, false); err != nil {
 					t.Error(err)
 				}
 			})
@@ -573,8 +627,8 @@ func TestOperationsOnOneSandboxTakeTurns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if in, err := vm.Get(t.Context(), r.Instance.ID); err != nil || in.State != r.Instance.State {
-			t.Errorf("the record says %s, the provider %s, %v", r.Instance.State, in.State, err)
+		if in, err := vm.Get(t.Context(), r.ID); err != nil || in.State != r.State {
+			t.Errorf("the record says %s, the provider %s, %v", r.State, in.State, err)
 		}
 	})
 }

@@ -46,7 +46,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 }
 
 // sandboxCollector counts sandboxes when it is asked.
-type sandboxCollector struct{ records *records }
+type sandboxCollector struct{ manager *Manager }
+
+// collectTimeout bounds what a scrape waits for the catalogue.
+const collectTimeout = 5 * time.Second
 
 var sandboxesDesc = prometheus.NewDesc("edge_sandboxes", "Sandboxes known, by provider and state.", []string{"provider", "state"}, nil)
 
@@ -55,7 +58,9 @@ func (*sandboxCollector) Describe(ch chan<- *prometheus.Desc) { ch <- sandboxesD
 
 // Collect implements prometheus.Collector.
 func (c *sandboxCollector) Collect(ch chan<- prometheus.Metric) {
-	for name, states := range c.records.count() {
+	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
+	defer cancel()
+	for name, states := range c.manager.count(ctx) {
 		for state, n := range states {
 			ch <- prometheus.MustNewConstMetric(sandboxesDesc, prometheus.GaugeValue, float64(n), name, state.String())
 		}

@@ -4,27 +4,35 @@ import (
 	"context"
 	"time"
 
+	"cmux.sh/edge/internal/catalog"
 	"cmux.sh/edge/internal/sandbox"
 )
 
 // Pause puts a sandbox to sleep for whoever by is. Where the provider can't
 // keep its RAM that is a [*ConflictError], unless force is set: then it is
 // stopped, and its processes end.
-func (m *Manager) Pause(ctx context.Context, slug, by string, force bool) (Record, error) {
+func (m *Manager) Pause(ctx context.Context, slug string, by catalog.PausedBy, force bool) (Record, error) {
+	return m.pause(ctx, slug, by, force, time.Time{})
+}
+
+// pause is Pause; with unused it leaves a sandbox alone that was used since.
+func (m *Manager) pause(ctx context.Context, slug string, by catalog.PausedBy, force bool, unused time.Time) (Record, error) {
 	return m.operate(ctx, slug, m.config.Timing.Sleep, func(ctx context.Context, p *provider, r Record) (Record, error) {
 		keeps := p.Capabilities().RAMSnapshot
-		if !keeps && !force && r.Instance.State != sandbox.Paused && r.Instance.State != sandbox.Stopped {
+		switch {
+		case !unused.IsZero() && unused.Sub(r.LastActive) < r.TTL:
+			return r, conflict("%s is in use again", slug)
+		case !keeps && !force && r.State != sandbox.Paused && r.State != sandbox.Stopped:
 			return r, conflict("%s can't keep the RAM of %s: its processes would end; force it, or leave it running", p.Name(), slug)
 		}
-		if err := p.Pause(ctx, r.Instance.ID); err != nil {
+		if err := p.Pause(ctx, r.ID); err != nil {
 			return r, err
 		}
-		r.Instance.State, r.PausedBy = sandbox.Stopped, by
+		r.State, r.PausedBy, r.RAMPreserved = sandbox.Stopped, by, keeps
 		if keeps {
-			r.Instance.State = sandbox.Paused
+			r.State = sandbox.Paused
 		}
-		r.RAMPreserved, r.Deadline = keeps, time.Time{}
-		m.tell(Event{Kind: Paused, Slug: slug, Provider: p.Name(), ID: r.Instance.ID, Detail: "by " + by + ramNote(keeps)})
+		m.tell(Event{Kind: Paused, Slug: slug, Provider: p.Name(), ID: r.ID, Detail: "by " + by.String() + ramNote(keeps)})
 		return r, nil
 	})
 }
@@ -33,25 +41,24 @@ func (m *Manager) Pause(ctx context.Context, slug, by string, force bool) (Recor
 // came back.
 func (m *Manager) Resume(ctx context.Context, slug string) (Record, error) {
 	return m.operate(ctx, slug, m.config.Timing.Resume, func(ctx context.Context, p *provider, r Record) (Record, error) {
-		kept := r.Instance.State != sandbox.Stopped && p.Capabilities().RAMSnapshot
-		in, err := p.Resume(ctx, r.Instance.ID)
+		kept := r.State != sandbox.Stopped && p.Capabilities().RAMSnapshot
+		in, err := p.Resume(ctx, r.ID)
 		if err != nil {
 			return r, err
 		}
-		r = awake(r, in, kept)
 		m.tell(Event{Kind: Resumed, Slug: slug, Provider: p.Name(), ID: in.ID, Detail: "by api" + ramNote(kept)})
-		return r, nil
+		return awake(r, in, kept), nil
 	})
 }
 
 // Stop ends the processes of a sandbox and keeps its disk.
 func (m *Manager) Stop(ctx context.Context, slug string) (Record, error) {
 	return m.operate(ctx, slug, m.config.Timing.Sleep, func(ctx context.Context, p *provider, r Record) (Record, error) {
-		if err := p.Stop(ctx, r.Instance.ID); err != nil {
+		if err := p.Stop(ctx, r.ID); err != nil {
 			return r, err
 		}
-		r.Instance.State, r.PausedBy, r.RAMPreserved, r.Deadline = sandbox.Stopped, ByAPI, false, time.Time{}
-		m.tell(Event{Kind: Stopped, Slug: slug, Provider: p.Name(), ID: r.Instance.ID, Detail: "RAM was not preserved"})
+		r.State, r.PausedBy, r.RAMPreserved = sandbox.Stopped, catalog.PausedByAPI, false
+		m.tell(Event{Kind: Stopped, Slug: slug, Provider: p.Name(), ID: r.ID, Detail: "RAM was not preserved"})
 		return r, nil
 	})
 }
@@ -63,10 +70,10 @@ func (m *Manager) Boot(ctx context.Context, slug string, cold bool) (Record, err
 		return m.Resume(ctx, slug)
 	}
 	return m.operate(ctx, slug, m.config.Timing.Sleep, func(ctx context.Context, p *provider, r Record) (Record, error) {
-		if err := p.Stop(ctx, r.Instance.ID); err != nil {
+		if err := p.Stop(ctx, r.ID); err != nil {
 			return r, err
 		}
-		in, err := p.Resume(ctx, r.Instance.ID)
+		in, err := p.Resume(ctx, r.ID)
 		if err != nil {
 			return r, err
 		}
@@ -77,94 +84,99 @@ func (m *Manager) Boot(ctx context.Context, slug string, cold bool) (Record, err
 
 // Delete ends a sandbox and removes its disk. Naming it is an operator's word,
 // so that one which the edge did not make is removed too; providers refuse
-// templates and reserved guests.
+// templates and reserved guests. Its record becomes a tombstone.
 func (m *Manager) Delete(ctx context.Context, slug string) error {
-	done, err := m.turn(ctx, slug)
-	if err != nil {
+	if _, err := m.Look(ctx, slug); err != nil {
 		return err
 	}
-	defer done()
-	r, err := m.Look(ctx, slug)
-	if err != nil {
-		return err
-	}
-	p, err := m.provider(r)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, m.config.Timing.Sleep)
-	defer cancel()
-	if err := p.Delete(ctx, r.Instance.ID); err != nil {
-		m.tell(Event{Kind: Failed, Slug: slug, Provider: p.Name(), ID: r.Instance.ID, Detail: "delete", Error: err.Error()})
-		return err
-	}
-	m.records.drop(slug)
-	m.tell(Event{Kind: Deleted, Slug: slug, Provider: p.Name(), ID: r.Instance.ID})
-	return nil
+	return m.hold(ctx, slug, func(ctx context.Context, fence uint64) error {
+		r, p, err := m.read(ctx, slug)
+		if err != nil {
+			return err
+		}
+		bounded, cancel := context.WithTimeout(ctx, m.config.Timing.Sleep)
+		defer cancel()
+		if err := p.Delete(bounded, r.ID); err != nil {
+			m.tell(Event{Kind: Failed, Slug: slug, Provider: p.Name(), ID: r.ID, Detail: "delete", Error: err.Error()})
+			return err
+		}
+		m.tell(Event{Kind: Deleted, Slug: slug, Provider: p.Name(), ID: r.ID})
+		r.Fence = fence
+		_, err = m.catalog.Delete(ctx, r)
+		return storeError("delete", slug, err)
+	})
 }
 
-// operate changes one sandbox: its turn, its record as the provider has it now,
-// the change, the record again.
-func (m *Manager) operate(ctx context.Context, slug string, limit time.Duration, change func(context.Context, *provider, Record) (Record, error)) (Record, error) {
-	done, err := m.turn(ctx, slug)
-	if err != nil {
+// operate changes one sandbox under its lease: the record, the instance as its
+// provider has it now, the change, the record again.
+func (m *Manager) operate(ctx context.Context, slug string, limit time.Duration, change func(context.Context, *provider, Record) (Record, error)) (changed Record, err error) {
+	if _, err := m.Look(ctx, slug); err != nil {
 		return Record{}, err
 	}
-	defer done()
-	r, err := m.Look(ctx, slug)
-	if err != nil {
-		return Record{}, err
-	}
-	p, err := m.provider(r)
-	if err != nil {
-		return Record{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	if r, err = m.refresh(ctx, p, r); err != nil {
-		return Record{}, err
-	}
-	changed, err := change(ctx, p, r)
-	if err != nil {
-		if _, expected := err.(*ConflictError); !expected { //nolint:errorlint // change makes it itself
-			m.tell(Event{Kind: Failed, Slug: slug, Provider: p.Name(), ID: r.Instance.ID, Error: err.Error()})
+	err = m.hold(ctx, slug, func(ctx context.Context, fence uint64) error {
+		r, p, err := m.read(ctx, slug)
+		if err != nil {
+			return err
 		}
+		bounded, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		r.Fence = fence
+		if r, err = m.refresh(bounded, p, r); err != nil {
+			return err
+		}
+		if r, err = change(bounded, p, r); err != nil {
+			if _, expected := err.(*ConflictError); !expected { //nolint:errorlint // change makes it itself
+				m.tell(Event{Kind: Failed, Slug: slug, Provider: p.Name(), ID: r.ID, Error: err.Error()})
+			}
+			return err
+		}
+		changed, err = m.catalog.Put(ctx, r)
+		return storeError("change", slug, err)
+	})
+	if err != nil {
 		return Record{}, err
 	}
-	m.records.put(changed)
 	return changed, nil
 }
 
-// turn waits for the other operations on a sandbox.
-func (m *Manager) turn(ctx context.Context, slug string) (done func(), err error) {
-	if done, err = m.turns.Take(ctx, slug); err != nil {
-		return nil, sandbox.Errorf(sandbox.KindUnavailable, "change", slug, "wait for another operation: %w", err)
+// read reads a record and finds its provider.
+func (m *Manager) read(ctx context.Context, slug string) (Record, *provider, error) {
+	r, err := m.get(ctx, slug)
+	if err != nil {
+		return Record{}, nil, err
 	}
-	return done, nil
+	p, err := m.provider(r)
+	return r, p, err
 }
 
-// refresh reads the instance from its provider. One that is gone loses its
-// record.
+// refresh reads the instance from its provider. The record of one that is gone
+// becomes a tombstone.
 func (m *Manager) refresh(ctx context.Context, p *provider, r Record) (Record, error) {
-	in, err := p.Get(ctx, r.Instance.ID)
+	in, err := p.Get(ctx, r.ID)
 	if err != nil {
 		if sandbox.KindOf(err) == sandbox.KindNotFound {
-			m.records.drop(r.Instance.Slug)
+			_, _ = m.catalog.Delete(ctx, r) // it is found gone again the next time
 		}
 		return r, err
 	}
-	in.Slug, in.WorkloadType = r.Instance.Slug, r.Instance.WorkloadType
-	r.Instance = in
+	generation := r.Generation
+	r.Instance = named(r, in)
+	r.Generation = generation
 	return r, nil
 }
 
-// awake is the record of a sandbox that was woken.
+// named is an instance with what only its record knows.
+func named(r Record, in sandbox.Instance) sandbox.Instance {
+	in.Slug, in.WorkloadType = r.Slug, r.WorkloadType
+	return in
+}
+
+// awake is the record of a sandbox that was woken: a new generation, which the
+// catalogue draws.
 func awake(r Record, in sandbox.Instance, kept bool) Record {
-	in.Slug, in.WorkloadType = r.Instance.Slug, r.Instance.WorkloadType
-	r.Instance, r.PausedBy, r.RAMPreserved, r.LastActive = in, "", kept, time.Now()
-	if r.TTL > 0 {
-		r.Deadline, r.extended = r.LastActive.Add(r.TTL), time.Time{}
-	}
+	r.Instance = named(r, in)
+	r.Generation = 0
+	r.PausedBy, r.RAMPreserved, r.LastActive = catalog.PausedByNobody, kept, time.Now()
 	return r
 }
 
@@ -174,41 +186,4 @@ func ramNote(kept bool) string {
 		return ""
 	}
 	return "; RAM was not preserved"
-}
-
-// extend tells providers that would put a sandbox to sleep by themselves which
-// ones were used, not more often than four times in their time to live.
-func (m *Manager) extend(ctx context.Context, now time.Time) {
-	for _, r := range m.records.list() {
-		p := m.providers[r.Instance.Provider]
-		if r.TTL == 0 || r.Instance.State != sandbox.Running || !r.LastActive.After(r.extended) || now.Sub(r.extended) < r.TTL/4 || p == nil {
-			continue
-		}
-		extender, ok := p.Provider.(sandbox.Extender)
-		if !ok {
-			continue
-		}
-		m.records.change(r.Instance.Slug, func(r *Record) { r.extended = now })
-		m.background.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, m.config.Timing.Resume)
-			defer cancel()
-			if err := extender.Extend(ctx, r.Instance.ID, r.TTL); err != nil {
-				m.log.Warn("can't extend the time to live", "slug", r.Instance.Slug, "provider", p.Name(), "error", err)
-			}
-		})
-	}
-}
-
-// expire pauses the sandboxes whose time to live has ended, each in a goroutine
-// that Run waits for. Where no RAM can be kept they are stopped.
-func (m *Manager) expire(ctx context.Context, now time.Time) {
-	for _, r := range m.records.list() {
-		if r.Deadline.IsZero() || r.Deadline.After(now) || r.Instance.State != sandbox.Running {
-			continue
-		}
-		slug := r.Instance.Slug
-		// One attempt a minute, should it fail.
-		m.records.change(slug, func(r *Record) { r.Deadline = now.Add(time.Minute) })
-		m.background.Go(func() { _, _ = m.Pause(ctx, slug, ByTTL, true) }) // a failure is told as an event
-	}
 }

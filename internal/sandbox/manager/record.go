@@ -1,142 +1,77 @@
 package manager
 
 import (
-	"cmp"
-	"maps"
-	"slices"
-	"sync"
+	"context"
+	"errors"
 	"time"
 
+	"cmux.sh/edge/internal/catalog"
 	"cmux.sh/edge/internal/sandbox"
 )
 
-// Record is what is known of one sandbox. It is a value; its maps must not be
-// written.
-type Record struct {
-	Instance sandbox.Instance
-	// PausedBy says who put it to sleep: "idle", "api", "ttl", "external" or
-	// "unknown"; empty while it is awake.
-	PausedBy string
-	// RAMPreserved is false when its processes were ended by the last sleep.
-	RAMPreserved bool
-	// Created and LastActive are times of this process's clock.
-	Created, LastActive time.Time
-	// TTL is how long it lives after its last use; 0 is for ever. Deadline is
-	// when that ends.
-	TTL      time.Duration
-	Deadline time.Time
-
-	extended time.Time // when the provider was last told
-}
-
-// Who puts sandboxes to sleep.
 const (
-	ByAPI     = "api"
-	ByTTL     = "ttl"
-	ByUnknown = "unknown"
+	// leaseTTL is how long the lease on a sandbox outlives a replica that
+	// died; it is renewed while an operation runs.
+	leaseTTL = 15 * time.Second
+	// leaseLook is how often somebody else's lease is looked at again.
+	leaseLook = 250 * time.Millisecond
 )
 
-// records are the sandboxes that this process knows.
-type records struct {
-	mu     sync.RWMutex
-	bySlug map[string]Record
-}
-
-func (r *records) get(slug string) (Record, bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	rec, ok := r.bySlug[slug]
-	return rec, ok
-}
-
-// adopt records an instance that a provider found, unless the slug has a
-// record already, and returns what is recorded.
-func (r *records) adopt(slug string, in sandbox.Instance, keepsRAM bool) Record {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if rec, ok := r.bySlug[slug]; ok {
-		return rec
+// hold runs work under the lease on a sandbox, once whoever has it is done.
+// fence goes into every record that work writes.
+func (m *Manager) hold(ctx context.Context, slug string, work func(ctx context.Context, fence uint64) error) error {
+	// Within the process operations take turns, which costs the store nothing.
+	done, err := m.turns.Take(ctx, slug)
+	if err != nil {
+		return sandbox.Errorf(sandbox.KindUnavailable, "change", slug, "wait for another operation: %w", err)
 	}
-	in.Slug = slug
-	rec := Record{Instance: in, RAMPreserved: keepsRAM || in.State == sandbox.Running, Created: in.Created, LastActive: time.Now()}
-	if in.State == sandbox.Paused || in.State == sandbox.Stopped {
-		rec.PausedBy = ByUnknown
-	}
-	r.bySlug[slug] = rec
-	return rec
-}
-
-// reserve takes a slug for a start; it tells whether it was free.
-func (r *records) reserve(slug string, rec Record) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, taken := r.bySlug[slug]; taken {
-		return false
-	}
-	r.bySlug[slug] = rec
-	return true
-}
-
-// put replaces the record of a sandbox.
-func (r *records) put(rec Record) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.bySlug[rec.Instance.Slug] = rec
-}
-
-// touch notes that a sandbox is in use.
-func (r *records) touch(slug string, now time.Time) {
-	r.mu.RLock()
-	rec, ok := r.bySlug[slug]
-	r.mu.RUnlock()
-	// Seconds are fine enough, and spare every request of a page the lock.
-	if !ok || now.Sub(rec.LastActive) < time.Second {
-		return
-	}
-	r.change(slug, func(rec *Record) {
-		rec.LastActive = now
-		if !rec.Deadline.IsZero() {
-			rec.Deadline = now.Add(rec.TTL)
+	defer done()
+	for {
+		began := false
+		err := catalog.Hold(ctx, m.catalog, slug, leaseTTL, func(ctx context.Context, lease catalog.Lease) error {
+			began = true
+			return work(ctx, lease.Fence())
+		})
+		if began {
+			return err
 		}
-	})
-}
-
-// change applies f to a record, if there is one.
-func (r *records) change(slug string, f func(*Record)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if rec, ok := r.bySlug[slug]; ok {
-		f(&rec)
-		r.bySlug[slug] = rec
-	}
-}
-
-func (r *records) drop(slug string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.bySlug, slug)
-}
-
-func (r *records) list() []Record {
-	r.mu.RLock()
-	list := slices.Collect(maps.Values(r.bySlug))
-	r.mu.RUnlock()
-	slices.SortFunc(list, func(a, b Record) int { return cmp.Compare(a.Instance.Slug, b.Instance.Slug) })
-	return list
-}
-
-// count is the number of sandboxes by provider and state.
-func (r *records) count() map[string]map[sandbox.State]int {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	counts := make(map[string]map[sandbox.State]int)
-	for _, rec := range r.bySlug {
-		by := counts[rec.Instance.Provider]
-		if by == nil {
-			by = make(map[sandbox.State]int)
-			counts[rec.Instance.Provider] = by
+		held, ok := errors.AsType[*catalog.HeldError](err)
+		if !ok {
+			return storeError("change", slug, err)
 		}
-		by[rec.Instance.State]++
+		wait := time.NewTimer(min(held.Left, leaseLook))
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return sandbox.Errorf(sandbox.KindUnavailable, "change", slug, "wait for another replica: %w", ctx.Err())
+		}
 	}
-	return counts
+}
+
+// storeError is an error of the catalogue as one of the vocabulary's.
+func storeError(op, slug string, err error) error {
+	kind := sandbox.KindUnavailable
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, catalog.ErrDeleted):
+		return sandbox.Errorf(sandbox.KindNotFound, op, slug, "%w", sandbox.ErrGone)
+	case errors.Is(err, catalog.ErrNotFound):
+		kind = sandbox.KindNotFound
+	case errors.Is(err, catalog.ErrConflict), errors.Is(err, catalog.ErrFenced), errors.Is(err, catalog.ErrLeaseExpired), errors.Is(err, catalog.ErrLeaseHeld):
+		kind = sandbox.KindBusy
+	case errors.Is(err, catalog.ErrInvalid):
+		kind = sandbox.KindInvalid
+	}
+	return sandbox.Errorf(kind, op, slug, "%w", err)
+}
+
+// get reads a record; a tombstone is not there.
+func (m *Manager) get(ctx context.Context, slug string) (Record, error) {
+	r, err := m.catalog.Get(ctx, slug)
+	if err == nil && r.Tombstone() {
+		err = catalog.ErrDeleted
+	}
+	return r, storeError("get", slug, err)
 }

@@ -72,7 +72,7 @@ func TestRolloutStopsItselfWhenStartsFail(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		status := m.Providers()[0]
+		status := m.Providers(t.Context())[0]
 		if status.Share != 20 || !strings.Contains(status.Stopped, "back from 100 % to 20 %") {
 			t.Errorf("got %+v", status)
 		}

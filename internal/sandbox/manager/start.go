@@ -52,11 +52,6 @@ func (m *Manager) Start(ctx context.Context, req StartRequest) (Record, error) {
 		return Record{}, err
 	}
 	if req.Slug != "" {
-		done, err := m.turns.Take(ctx, req.Slug)
-		if err != nil {
-			return Record{}, sandbox.Errorf(sandbox.KindUnavailable, "start", req.Slug, "wait for another operation: %w", err)
-		}
-		defer done()
 		switch _, err := m.Look(ctx, req.Slug); {
 		case err == nil:
 			return Record{}, conflict("the slug %s is in use", req.Slug)
@@ -110,17 +105,58 @@ func (m *Manager) startAt(ctx context.Context, c candidate, req StartRequest, dr
 	if slug == "" {
 		slug = slugAt(c.Name(), drawn)
 	}
-	caps := c.Capabilities()
-	// The slug shows as starting while the provider works, so that nobody else
-	// takes it.
-	starting := Record{
-		Instance:     sandbox.Instance{Provider: c.Name(), Slug: slug, State: sandbox.Starting, WorkloadType: req.WorkloadType},
-		RAMPreserved: true, Created: time.Now(),
+	// The breaker waits for the outcome of what it gave leave for, whatever
+	// comes before.
+	asked := false
+	finish := func(err error) { asked = true; done(err) }
+	defer func() {
+		if !asked {
+			done(nil)
+		}
+	}()
+	var r Record
+	var err error
+	if slug == "" { // the provider names it
+		r, err = m.makeAt(ctx, c, slug, req, key, finish)
+	} else {
+		err = m.hold(ctx, slug, func(ctx context.Context, fence uint64) error {
+			if old, err := m.get(ctx, slug); err == nil {
+				return conflict("the slug %s is in use by %s", slug, old.Provider)
+			}
+			r, err = m.makeAt(ctx, c, slug, req, key, finish)
+			if err == nil {
+				r = m.record(ctx, r, fence)
+			}
+			return err
+		})
 	}
-	if slug != "" && !m.records.reserve(slug, starting) {
-		done(nil)
-		return Record{}, conflict("the slug %s is in use", slug)
+	if err != nil {
+		return Record{}, err
 	}
+	if slug != r.Slug {
+		_ = m.hold(ctx, r.Slug, func(ctx context.Context, fence uint64) error { // what can't be recorded is found by its name
+			r = m.record(ctx, r, fence)
+			return nil
+		})
+	}
+	return r, nil
+}
+
+// record writes the record of a new sandbox. One that can't be written is found
+// again by its name: the sandbox is there, and that is what was asked for.
+func (m *Manager) record(ctx context.Context, r Record, fence uint64) Record {
+	r.Fence = fence
+	written, err := m.catalog.Create(ctx, r)
+	if err != nil {
+		m.log.Warn("a new sandbox is not recorded", "slug", r.Slug, "provider", r.Provider, "id", string(r.ID), "error", err)
+		return r
+	}
+	return written
+}
+
+// makeAt asks a provider for the sandbox and tells the breaker, by done, how
+// that went.
+func (m *Manager) makeAt(ctx context.Context, c candidate, slug string, req StartRequest, key string, done func(error)) (Record, error) {
 	bounded, cancel := context.WithTimeout(ctx, m.config.Timing.Start)
 	defer cancel()
 	in, err := c.Start(bounded, sandbox.StartRequest{
@@ -144,30 +180,22 @@ func (m *Manager) startAt(ctx context.Context, c candidate, req StartRequest, dr
 	if in.Slug == "" {
 		in.Slug = slug
 	}
-	in.WorkloadType = req.WorkloadType
-	r := starting
-	r.Instance, r.LastActive = in, time.Now()
-	if req.TTL > 0 {
-		r.TTL, r.Deadline, r.extended = req.TTL, r.LastActive.Add(req.TTL), r.LastActive
+	in.WorkloadType, in.Generation = req.WorkloadType, 0
+	now := time.Now()
+	if in.Created.IsZero() {
+		in.Created = now
 	}
-	if in.Slug != slug && slug != "" {
-		m.records.drop(slug)
-	}
-	m.records.put(r)
 	detail := c.why
-	if !caps.RAMSnapshot {
+	if !c.Capabilities().RAMSnapshot {
 		detail += "; its RAM is lost when it sleeps"
 	}
 	m.tell(Event{Kind: Started, Slug: in.Slug, Provider: c.Name(), ID: in.ID, Detail: detail})
-	return r, nil
+	return Record{Instance: in, LastActive: now, RAMPreserved: true, TTL: req.TTL}, nil
 }
 
 // startFailed cleans up after a start that failed. Where it can't be told
 // whether something was made, it is looked for later, by its name.
 func (m *Manager) startFailed(c candidate, slug string, err error) {
-	if slug != "" {
-		m.records.drop(slug)
-	}
 	m.tell(Event{Kind: Failed, Slug: slug, Provider: c.Name(), Error: err.Error()})
 	if id, left := leftoverOf(err); left {
 		m.leave(c.provider, slug, id)

@@ -88,11 +88,12 @@ func (p *Provider) background(f func()) bool {
 // Name is "morph".
 func (p *Provider) Name() string { return Name }
 
-// Capabilities says that RAM is kept, a start takes 10 to 20 s, and hours are billed.
+// Capabilities says that RAM is kept, a start takes 10 to 20 s, and hours are
+// billed. Without snapshots nothing can be made.
 func (p *Provider) Capabilities() sandbox.Capabilities {
 	return sandbox.Capabilities{
 		RAMSnapshot: true,
-		Create:      true,
+		Create:      len(p.cfg.Snapshots) > 0,
 		Suspend:     true,
 		StartTime:   sandbox.Slow,
 		ResumeTime:  sandbox.Quick,

@@ -110,7 +110,7 @@ func hardware(net0 string) string {
 // awaitAddress asks until a guest tells its address. Before DHCP has answered
 // it may have none, or a link-local one.
 func (p *Provider) awaitAddress(ctx context.Context, g *guest) (string, error) {
-	begun := time.Now()
+	begun, missed := time.Now(), 0
 	for {
 		address, err := p.address(ctx, g)
 		if err == nil {
@@ -118,7 +118,11 @@ func (p *Provider) awaitAddress(ctx context.Context, g *guest) (string, error) {
 			return address, nil
 		}
 		f := failure(err)
-		final := gaveUp(err) || f != nil && (f.kind() == sandbox.KindInvalid || f.kind() == sandbox.KindPermission || f.missing())
+		// An API that answers nothing at all will not tell an address either.
+		if missed++; f == nil || f.Status != 0 {
+			missed = 0
+		}
+		final := gaveUp(err) || missed == maxMissed || f != nil && (f.kind() == sandbox.KindInvalid || f.kind() == sandbox.KindPermission || f.missing())
 		if final || time.Since(begun) > p.client.cfg.AddressTimeout {
 			return "", err
 		}
