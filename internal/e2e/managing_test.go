@@ -28,8 +28,9 @@ type managing struct {
 }
 
 // startManaging runs `edge serve` until the test ends. Then it must end on
-// SIGTERM, cleanly. providers and routing are sections of its configuration.
-func startManaging(t *testing.T, token, providers, routing string) managing {
+// SIGTERM, cleanly. providers and routing are sections of its configuration, more
+// are further ones.
+func startManaging(t *testing.T, token, providers, routing string, more ...string) managing {
 	t.Helper()
 	dir := t.TempDir()
 	config := fmt.Sprintf(`domains: [%s, %s]
@@ -38,7 +39,7 @@ upstream: {allow_cidrs: [127.0.0.0/8]}
 providers:
 %srouting: %s
 log: {format: json}
-`, secureDomain, plainDomain, providers, cmp.Or(routing, "{}"))
+`, secureDomain, plainDomain, providers, cmp.Or(routing, "{}")) + strings.Join(more, "\n") + "\n"
 	if token != "" {
 		writeFile(t, filepath.Join(dir, "admin-token"), token+"\n")
 		config += fmt.Sprintf("admin: {token_file: %q}\n", filepath.Join(dir, "admin-token"))
