@@ -70,6 +70,8 @@ type finder struct {
 	provider sandbox.Provider
 }
 
+func (*finder) Invalidate(string) {}
+
 func (f *finder) Resolve(ctx context.Context, slug string) (catalog.Record, error) {
 	r, err := f.store.Get(ctx, slug)
 	if err == nil && !r.Tombstone() {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"cmux.sh/edge/internal/sandbox"
 )
 
 // What a store answers when it does not do what it was asked. Each error that
@@ -13,8 +15,8 @@ var (
 	ErrNotFound = errors.New("not in the catalogue")
 	// ErrConflict: the slug is in use.
 	ErrConflict = errors.New("slug in use")
-	// ErrDeleted: the slug's record is a tombstone.
-	ErrDeleted = errors.New("deleted")
+	// ErrDeleted: the slug's record is a tombstone. It is the vocabulary's own.
+	ErrDeleted = sandbox.ErrGone
 	// ErrFenced: the writer's lease is not the latest one on the slug. What
 	// the writer believes about the sandbox may be out of date.
 	ErrFenced = errors.New("fenced: a later lease exists")

@@ -45,7 +45,7 @@ func TestAVirtualMachineLivesThroughTheCommandLine(t *testing.T) {
 	if got := m.run(t, "sandbox", "delete", "pvevm-one"); got.code != 0 {
 		t.Errorf("delete: exit status %d\n%s", got.code, got.stderr)
 	}
-	m.refused(t, []string{"sandbox", "get", "pvevm-one"}, "it was deleted (gone)")
+	m.refused(t, []string{"sandbox", "get", "pvevm-one"}, "(gone)")
 	if status, _ := m.ask(t, "pvevm-one", port); status != http.StatusGone {
 		t.Errorf("a deleted sandbox answers %d", status)
 	}

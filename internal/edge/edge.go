@@ -23,6 +23,7 @@ import (
 	"cmux.sh/edge/internal/loopguard"
 	"cmux.sh/edge/internal/proxy"
 	"cmux.sh/edge/internal/resolve"
+	"cmux.sh/edge/internal/resolver"
 	"cmux.sh/edge/internal/sandbox"
 	"cmux.sh/edge/internal/sandbox/manager"
 )
@@ -49,7 +50,9 @@ type Edge struct {
 	log       *slog.Logger
 	store     *store
 	providers *providers
+	resolver  *resolver.Resolver
 	manager   *manager.Manager
+	lookup    *lookup
 	handler   *proxy.Handler
 	public    server
 	admin     *server // nil when it is off
@@ -106,11 +109,16 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 		return nil, err
 	}
 	rule.Never = append(rule.Never, e.providers.apis...)
-	find := &finder{e.store, e.providers.list}
+	e.resolver, err = resolver.New(resolver.Deps{Catalog: e.store, Providers: asked(e.providers.list), Log: log}, resolver.Config{
+		Shared: e.store.shared, NegativeTTL: c.Catalog.NegativeTTL, ServeStale: c.Catalog.ServeStale,
+	}, registry)
+	if err != nil {
+		return nil, err
+	}
 	e.manager, err = manager.New(log, manager.Config{
 		Primary: c.Routing.Primary, Fallback: c.Routing.Fallback, Workloads: c.Routing.Workloads, Rollout: c.Routing.Rollout,
 		CreateKeys: e.providers.lacking,
-	}, registry, e.store, find, e.providers.list...)
+	}, registry, e.store, e.resolver, e.providers.list...)
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +126,7 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 	if err != nil {
 		return nil, err
 	}
+	e.lookup = newLookup(e.resolver, e.manager)
 	e.handler = proxy.New(proxy.Config{
 		Grammar:               resolve.NewGrammar(c.Domains, c.Forms.Freestyle),
 		TrustedProxies:        c.TrustedProxies,
@@ -131,7 +140,7 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 		HeadScript:            c.Compat.HeadScript,
 		RetireServiceWorker:   c.Compat.ServiceWorker == "retire",
 		StaticRoutes:          routes,
-	}, &lookup{find, e.manager}, loopguard.New(c.LoopGuard.MaxHops, registry), log, registry)
+	}, e.lookup, loopguard.New(c.LoopGuard.MaxHops, registry), log, registry)
 	e.public.http = e.publicServer(c.Listen.H2C)
 	if e.admin != nil {
 		e.admin.http = e.adminServer(c.Admin, registry)
@@ -237,6 +246,9 @@ func (e *Edge) closeListeners() {
 // closeRest closes what requests no longer use.
 func (e *Edge) closeRest() error {
 	var errs []error
+	if e.resolver != nil {
+		e.resolver.Close()
+	}
 	if e.providers != nil {
 		errs = append(errs, e.providers.close())
 	}
@@ -244,21 +256,6 @@ func (e *Edge) closeRest() error {
 		errs = append(errs, e.store.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// lookup resolves slugs for the proxy, and notes which sandboxes are used.
-type lookup struct {
-	find manager.Finder
-	uses *manager.Manager
-}
-
-// Resolve implements proxy.Resolver.
-func (l *lookup) Resolve(ctx context.Context, slug string) (sandbox.Instance, error) {
-	r, err := l.find.Resolve(ctx, slug)
-	if err == nil && r.State == sandbox.Running {
-		l.uses.Use(slug)
-	}
-	return r.Instance, err
 }
 
 // Addr is the public listener's address, as the system chose it.
@@ -306,6 +303,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	managing, stopManaging := context.WithCancel(hard)
 	var managed sync.WaitGroup
 	managed.Go(func() { e.manager.Run(managing) })
+	managed.Go(func() { _ = e.resolver.Run(managing) }) // always nil
 	e.running.Store(true)
 
 	<-broken.Done() // ctx ended, or a server did
@@ -313,6 +311,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	err := serving.Wait()
 	stopManaging()
 	managed.Wait()
+	e.lookup.close()
 	err = errors.Join(err, e.closeRest())
 	e.log.Info("stopped")
 	return err

@@ -25,6 +25,8 @@ func (nobody) Resolve(context.Context, string) (catalog.Record, error) {
 	return catalog.Record{}, sandbox.Errorf(sandbox.KindNotFound, "find", "", "nobody knows it")
 }
 
+func (nobody) Invalidate(string) {}
+
 // Where new sandboxes are made in each phase of a migration from Morph to
 // Proxmox, by the variables of a deployment alone, and where while Proxmox is
 // down.

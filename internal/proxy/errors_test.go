@@ -233,6 +233,12 @@ func TestHandlerTellsEveryCauseApart(t *testing.T) {
 			if h.Get("Cache-Control") != "no-store" || h.Get("X-Edge-State") != state || (h.Get("Retry-After") != "") != (test.status == 503) {
 				t.Errorf("the header is %v", h)
 			}
+			e.box.mu.Lock()
+			unreached := len(e.box.unreached)
+			e.box.mu.Unlock()
+			if want := test.name == "NothingListens" || test.name == "NoSuchName" || strings.HasPrefix(test.name, "NoAnswer"); (unreached == 1) != want {
+				t.Errorf("the resolver was told %d times that the instance is not reached", unreached)
+			}
 			if got := e.metric(t, "edge_http_panics_total"); (got == 1) != (test.name == "Panic") {
 				t.Errorf("%v panics are counted", got)
 			}

@@ -25,6 +25,9 @@ type Resolver interface {
 	// not-found says that there is no such sandbox; any other says that it
 	// can't be told. It honours ctx while it waits.
 	Resolve(ctx context.Context, slug string) (sandbox.Instance, error)
+	// Unreachable says that an instance was not reached where Resolve said it
+	// was. It does not wait: the truth is for the next request.
+	Unreachable(in sandbox.Instance)
 }
 
 // ownPath is where the edge's own paths begin on every host it serves.
@@ -192,6 +195,9 @@ func (h *Handler) fail(w *writer, r *http.Request, x *Exchange, err error) {
 	if c == causeClientGone {
 		w.status = statusClientGone
 		panic(http.ErrAbortHandler)
+	}
+	if (c == causeUnreachable || c == causeTimeout) && x.Instance.Slug != "" {
+		h.resolver.Unreachable(x.Instance)
 	}
 	h.logFailure(r, x, o.level, "request failed", err, slog.Int("status", o.status), slog.String("code", string(o.code)))
 	w.Header()["Server-Timing"] = []string{x.timings.String()}

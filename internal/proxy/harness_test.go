@@ -53,6 +53,8 @@ type box struct {
 	instance sandbox.Instance
 	err      error
 	resolve  func() // called on every look-up, if set
+
+	unreached []uint64 // generations
 }
 
 func (b *box) Resolve(_ context.Context, slug string) (sandbox.Instance, error) {
@@ -68,6 +70,13 @@ func (b *box) Resolve(_ context.Context, slug string) (sandbox.Instance, error) 
 		return sandbox.Instance{}, sandbox.Errorf(sandbox.KindNotFound, "resolve", slug, "no provider knows it")
 	}
 	return b.instance, nil
+}
+
+// Unreachable remembers what was not reached.
+func (b *box) Unreachable(in sandbox.Instance) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unreached = append(b.unreached, in.Generation)
 }
 
 // set changes the sandbox.

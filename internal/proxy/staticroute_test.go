@@ -169,10 +169,23 @@ func TestStaticRoutePassesTheLastRefusalOn(t *testing.T) {
 
 func TestStaticRouteTellsWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, "", withRoute(t, deadEnd(t), deadEnd(t)))
-	resp, body := e.send(t, "GET / HTTP/1.1\nHost: "+llm+"\nAccept: application/problem+json\n\n")
-	if resp.StatusCode != http.StatusBadGateway || !strings.Contains(body, string(reply.UpstreamUnreachable)) || !strings.Contains(body, "The service behind this name can't be reached") {
-		t.Errorf("got %d %s", resp.StatusCode, body)
+	slow := serveRaw(t, func(w *wire) { w.head(); w.head() })
+	broken := serveRaw(t, func(w *wire) { w.head(); w.send("what?\n\n") })
+	for _, tt := range []struct {
+		upstream string
+		status   int
+		code     reply.Code
+		sentence string
+	}{
+		{deadEnd(t), 502, reply.UpstreamUnreachable, "The service behind this name can't be reached"},
+		{broken, 502, reply.UpstreamUnreachable, "The service behind this name gave no valid answer"},
+		{slow, 504, reply.UpstreamTimeout, "The service behind this name did not answer in time"},
+	} {
+		e := newEdge(t, "", withRoute(t, deadEnd(t), tt.upstream), func(c *Config) { c.ResponseHeaderTimeout = 50 * time.Millisecond })
+		resp, body := e.send(t, "GET / HTTP/1.1\nHost: "+llm+"\nAccept: application/problem+json\n\n")
+		if resp.StatusCode != tt.status || !strings.Contains(body, string(tt.code)) || !strings.Contains(body, tt.sentence) {
+			t.Errorf("got %d %s, want %d %s", resp.StatusCode, body, tt.status, tt.sentence)
+		}
 	}
 }
 

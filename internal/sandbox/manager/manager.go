@@ -75,6 +75,9 @@ type Record = catalog.Record
 // not-found says that nobody knows the slug.
 type Finder interface {
 	Resolve(ctx context.Context, slug string) (Record, error)
+	// Invalidate says that the record of a slug was written: what is remembered
+	// of it is out of date.
+	Invalidate(slug string)
 }
 
 // Manager looks after sandboxes. It is safe for concurrent use; Run must be

@@ -103,6 +103,7 @@ func (m *Manager) Delete(ctx context.Context, slug string) error {
 		m.tell(Event{Kind: Deleted, Slug: slug, Provider: p.Name(), ID: r.ID})
 		r.Fence = fence
 		_, err = m.catalog.Delete(ctx, r)
+		m.finder.Invalidate(slug)
 		return storeError("delete", slug, err)
 	})
 }
@@ -131,6 +132,7 @@ func (m *Manager) operate(ctx context.Context, slug string, limit time.Duration,
 			return err
 		}
 		changed, err = m.catalog.Put(ctx, r)
+		m.finder.Invalidate(slug)
 		return storeError("change", slug, err)
 	})
 	if err != nil {
@@ -156,6 +158,7 @@ func (m *Manager) refresh(ctx context.Context, p *provider, r Record) (Record, e
 	if err != nil {
 		if sandbox.KindOf(err) == sandbox.KindNotFound {
 			_, _ = m.catalog.Delete(ctx, r) // it is found gone again the next time
+			m.finder.Invalidate(r.Slug)
 		}
 		return r, err
 	}

@@ -147,6 +147,7 @@ func (m *Manager) startAt(ctx context.Context, c candidate, req StartRequest, dr
 func (m *Manager) record(ctx context.Context, r Record, fence uint64) Record {
 	r.Fence = fence
 	written, err := m.catalog.Create(ctx, r)
+	m.finder.Invalidate(r.Slug)
 	if err != nil {
 		m.log.Warn("a new sandbox is not recorded", "slug", r.Slug, "provider", r.Provider, "id", string(r.ID), "error", err)
 		return r
