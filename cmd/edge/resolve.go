@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"cmux.sh/edge/internal/adminapi"
 	"cmux.sh/edge/internal/config"
 	"cmux.sh/edge/internal/resolve"
 )
@@ -15,22 +17,23 @@ import (
 func newResolve() *cobra.Command {
 	var path string
 	var offline bool
+	var at connection
+	var out output
 	cmd := &cobra.Command{
 		Use:   "resolve HOST",
 		Short: "Explain how a host name is read",
-		Long: `Explain how a host name is read: which sandbox and port it asks for, or why it is
-refused. With --offline, which is needed, nothing but the configuration is
-looked at. Exits 1 when the edge would refuse the name.`,
-		Example: `  edge resolve --offline port-39378-demo.cmux.sh
+		Long: `Explain how a host name is read and where it would go: which sandbox and port it
+asks for, who knows that sandbox, and what a request would get now. The running
+edge is asked; with --offline the name is read only, by the domains of the
+configuration. Exits 1 when a request would not be forwarded.`,
+		Example: `  edge resolve port-39378-demo.cmux.sh
   EDGE_DOMAINS=cmux.sh edge resolve --offline cmux-demo-8080.cmux.sh`,
-		Args: oneHost,
-		PreRunE: func(*cobra.Command, []string) error {
-			if !offline {
-				return errors.New("--offline is needed")
-			}
-			return nil
-		},
+		Args:    oneHost,
+		PreRunE: at.check,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
+			if !offline {
+				return explainOnline(cmd, &at, &out, args[0])
+			}
 			c, err := config.Load(path, os.Getenv)
 			if err != nil {
 				return err
@@ -39,6 +42,8 @@ looked at. Exits 1 when the edge would refuse the name.`,
 		}),
 	}
 	configFlag(cmd, &path)
+	at.flags(cmd)
+	out.flags(cmd)
 	cmd.Flags().BoolVar(&offline, "offline", false, "read the name only, without asking a running edge")
 	return cmd
 }
@@ -51,6 +56,62 @@ func oneHost(_ *cobra.Command, args []string) error {
 	return nil
 }
 
+// explainOnline prints what the running edge says of host.
+func explainOnline(cmd *cobra.Command, at *connection, out *output, host string) error {
+	c, err := at.client()
+	if err != nil {
+		return err
+	}
+	r, err := c.Resolve(cmd.Context(), host)
+	if err != nil {
+		return err
+	}
+	if *out == "json" {
+		if err := out.print(cmd.OutOrStdout(), r, nil, nil); err != nil {
+			return err
+		}
+	} else if err := printResolution(cmd, r); err != nil {
+		return err
+	}
+	if r.Status >= http.StatusBadRequest {
+		return fmt.Errorf("a request would get %d: %s", r.Status, r.Outcome)
+	}
+	return nil
+}
+
+// printResolution prints how a name is read, and every look at its sandbox.
+func printResolution(cmd *cobra.Command, r adminapi.Resolution) error {
+	if err := printFields(cmd, [][2]string{
+		{"host", r.Host}, {"domain", r.Domain}, {"form", r.Form}, {"sandbox", r.Sandbox},
+		{"port", portText(r.Port)}, {"scope", r.Scope}, {"workspace", r.Workspace},
+	}); err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	for _, s := range r.Steps {
+		mark := " "
+		if s.Decides {
+			mark = "*"
+		}
+		fmt.Fprintf(w, "%s %s\t%s\t%d ms old\ttook %.1f ms\t%s\n", mark, s.Source, s.Decision, s.AgeMS, s.TookMS, s.Error)
+	}
+	if r.Status < http.StatusBadRequest {
+		fmt.Fprintf(w, "outcome\t%s\n", r.Outcome)
+	}
+	return w.Flush()
+}
+
+// printFields prints the fields that have a value.
+func printFields(cmd *cobra.Command, fields [][2]string) error {
+	out := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	for _, line := range fields {
+		if line[1] != "" {
+			fmt.Fprintf(out, "%s\t%s\n", line[0], line[1])
+		}
+	}
+	return out.Flush()
+}
+
 // explain prints what host means.
 func explain(cmd *cobra.Command, g *resolve.Grammar, host string) error {
 	route, err := g.Parse(host)
@@ -61,8 +122,7 @@ func explain(cmd *cobra.Command, g *resolve.Grammar, host string) error {
 		}
 		return fmt.Errorf("%q is refused with status %d: %w", host, status, err)
 	}
-	out := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	for _, line := range [][2]string{
+	return printFields(cmd, [][2]string{
 		{"host", route.Host},
 		{"domain", route.Domain},
 		{"form", route.Form.String()},
@@ -70,12 +130,7 @@ func explain(cmd *cobra.Command, g *resolve.Grammar, host string) error {
 		{"port", portText(route.Port)},
 		{"scope", route.Scope},
 		{"workspace", route.Workspace},
-	} {
-		if line[1] != "" {
-			fmt.Fprintf(out, "%s\t%s\n", line[0], line[1])
-		}
-	}
-	return out.Flush()
+	})
 }
 
 func portText(port uint16) string {

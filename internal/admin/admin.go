@@ -30,10 +30,13 @@ type Readiness interface {
 	// NotReady names what is missing, one phrase each; none when the edge is
 	// ready. It does not block.
 	NotReady() []string
+	// Degraded names what does not work although traffic may come. It does not
+	// block.
+	Degraded() []string
 }
 
 // New makes the handler of the admin port. It serves the metrics of gatherer.
-func New(c Config, ready Readiness, gatherer prometheus.Gatherer, sandboxes Sandboxes) http.Handler {
+func New(c Config, ready Readiness, gatherer prometheus.Gatherer, sandboxes Sandboxes, explainer Explainer) http.Handler {
 	a := &access{openMetrics: c.OpenMetrics}
 	if c.Token != "" {
 		a.demanded, a.digest = true, sha256.Sum256([]byte(c.Token))
@@ -48,7 +51,7 @@ func New(c Config, ready Readiness, gatherer prometheus.Gatherer, sandboxes Sand
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	(&api{sandboxes}).routes(mux)
+	(&api{sandboxes, explainer}).routes(mux)
 	// Browsers say where a request comes from; one from another site that
 	// would change something is refused, whatever it carries.
 	sameSite := http.NewCrossOriginProtection()
@@ -76,7 +79,11 @@ func readyz(ready Readiness) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		missing := ready.NotReady()
 		if len(missing) == 0 {
-			text(w, http.StatusOK, "ready\n")
+			state := "ready"
+			if without := ready.Degraded(); len(without) > 0 {
+				state += ", degraded: " + strings.Join(without, ", ")
+			}
+			text(w, http.StatusOK, state+"\n")
 			return
 		}
 		w.Header().Set("Retry-After", "1")

@@ -17,6 +17,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type missing []string
 
 func (m missing) NotReady() []string { return m }
+func (missing) Degraded() []string   { return nil }
+
+// limping is ready without something.
+type limping struct{ missing }
+
+func (limping) Degraded() []string { return []string{"redis does not answer"} }
 
 func TestWhoMaySeeWhat(t *testing.T) {
 	t.Parallel()
@@ -24,10 +30,10 @@ func TestWhoMaySeeWhat(t *testing.T) {
 	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "edge_test_total", Help: "A test."})
 	registry.MustRegister(counter)
 	var (
-		open     = admin.New(admin.Config{OpenMetrics: true}, missing(nil), registry, nil)
-		local    = admin.New(admin.Config{Token: "secret", OpenMetrics: true}, missing(nil), registry, nil)
-		reached  = admin.New(admin.Config{Token: "secret"}, missing(nil), registry, nil)
-		draining = admin.New(admin.Config{}, missing{"draining", "no certificate"}, registry, nil)
+		open     = admin.New(admin.Config{OpenMetrics: true}, missing(nil), registry, nil, nil)
+		local    = admin.New(admin.Config{Token: "secret", OpenMetrics: true}, missing(nil), registry, nil, nil)
+		reached  = admin.New(admin.Config{Token: "secret"}, missing(nil), registry, nil, nil)
+		draining = admin.New(admin.Config{}, missing{"draining", "no certificate"}, registry, nil, nil)
 	)
 	tests := []struct {
 		name    string
@@ -40,6 +46,7 @@ func TestWhoMaySeeWhat(t *testing.T) {
 	}{
 		{"HealthForAnybody", reached, "/healthz", "evil.example", "", 200, "ok\n"},
 		{"ReadinessForAnybody", reached, "/readyz", "evil.example", "", 200, "ready\n"},
+		{"ReadyButDegraded", admin.New(admin.Config{}, limping{}, registry, nil, nil), "/readyz", "", "", 200, "ready, degraded: redis does not answer\n"},
 		{"WhatIsNotReady", draining, "/readyz", "", "", 503, "not ready: draining, no certificate\n"},
 		{"MetricsWithoutTokenWhereNoneIsSet", open, "/metrics", "", "", 200, "edge_test_total 0"},
 		{"MetricsOnLoopbackWithoutTheToken", local, "/metrics", "localhost:9090", "", 200, "edge_test_total 0"},
@@ -86,7 +93,7 @@ func TestWhoMaySeeWhat(t *testing.T) {
 func TestHealthPathsTakeNoOtherMethod(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
-	admin.New(admin.Config{}, missing(nil), prometheus.NewRegistry(), nil).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/healthz", nil))
+	admin.New(admin.Config{}, missing(nil), prometheus.NewRegistry(), nil, nil).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/healthz", nil))
 	if w.Code != http.StatusMethodNotAllowed {
 		t.Errorf("got %d", w.Code)
 	}

@@ -34,6 +34,12 @@ type Sandboxes interface {
 	Events() *manager.Events
 }
 
+// Explainer says how a host name is resolved.
+type Explainer interface {
+	// Explain asks what a request would ask, changes nothing, and honours ctx.
+	Explain(ctx context.Context, host string) adminapi.Resolution
+}
+
 const (
 	// maxBody is more than any request of the API needs.
 	maxBody = 64 << 10
@@ -42,7 +48,10 @@ const (
 )
 
 // api serves /api/v1.
-type api struct{ sandboxes Sandboxes }
+type api struct {
+	sandboxes Sandboxes
+	explainer Explainer
+}
 
 // routes adds the API to mux.
 func (a *api) routes(mux *http.ServeMux) {
@@ -55,6 +64,7 @@ func (a *api) routes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /api/v1/sandboxes/{slug}/stop", a.stop)
 	mux.HandleFunc("POST /api/v1/sandboxes/{slug}/start", a.boot)
 	mux.HandleFunc("GET /api/v1/providers", a.providers)
+	mux.HandleFunc("GET /api/v1/resolve", a.resolve)
 	mux.HandleFunc("GET /api/v1/events", a.events)
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, reply.NotFound, "The API has no "+r.Method+" "+r.URL.Path)
@@ -161,6 +171,15 @@ func (a *api) providers(w http.ResponseWriter, r *http.Request) {
 		out.Providers[i] = providerView(p)
 	}
 	writeJSON(w, http.StatusOK, out)
+}
+
+func (a *api) resolve(w http.ResponseWriter, r *http.Request) {
+	host := r.URL.Query().Get("host")
+	if host == "" {
+		problem(w, http.StatusBadRequest, reply.BadRequest, "Name a host: /api/v1/resolve?host=port-39378-demo.cmux.sh")
+		return
+	}
+	writeJSON(w, http.StatusOK, a.explainer.Explain(r.Context(), host))
 }
 
 // heartbeat keeps proxies between from closing a stream on which nothing

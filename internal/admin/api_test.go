@@ -49,7 +49,7 @@ func newPort(t *testing.T) *port {
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { m.Run(ctx) })
-	p.Server = httptest.NewServer(admin.New(admin.Config{Token: "secret"}, missing(nil), registry, m))
+	p.Server = httptest.NewServer(admin.New(admin.Config{Token: "secret"}, missing(nil), registry, m, echo{}))
 	base, err := url.Parse(p.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +62,24 @@ func newPort(t *testing.T) *port {
 		running.Wait()
 	})
 	return p
+}
+
+// echo explains nothing but the host it was asked for.
+type echo struct{}
+
+func (echo) Explain(_ context.Context, host string) adminapi.Resolution {
+	return adminapi.Resolution{Host: host, Status: 200, Outcome: "forwarded"}
+}
+
+func TestResolveIsAskedForAHost(t *testing.T) {
+	t.Parallel()
+	p := newPort(t)
+	if got, err := p.client.Resolve(t.Context(), "port-1-a.cmux.test:80&x"); err != nil || got.Host != "port-1-a.cmux.test:80&x" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if status, _ := p.ask(t, "GET", "resolve", ""); status != http.StatusBadRequest {
+		t.Errorf("without a host: %d", status)
+	}
 }
 
 // finder looks into the catalogue, then asks one provider.

@@ -98,6 +98,35 @@ type Event struct {
 	Error    string    `json:"error,omitempty"`
 }
 
+// Step is one look that a resolve makes.
+type Step struct {
+	// Source is local, memory, redis or the name of a provider.
+	Source   string `json:"source"`
+	Decision string `json:"decision"`
+	// Decides says that a request would look no further.
+	Decides bool    `json:"decides"`
+	AgeMS   int64   `json:"age_ms"`
+	TookMS  float64 `json:"took_ms"`
+	Error   string  `json:"error,omitempty"`
+}
+
+// Resolution is the answer to GET resolve: how a host name is read, who knows
+// its sandbox, and what a request would get now.
+type Resolution struct {
+	Host      string `json:"host"`
+	Domain    string `json:"domain,omitempty"`
+	Form      string `json:"form,omitempty"`
+	Sandbox   string `json:"sandbox,omitempty"`
+	Port      uint16 `json:"port,omitempty"`
+	Scope     string `json:"scope,omitempty"`
+	Workspace string `json:"workspace,omitempty"`
+	Steps     []Step `json:"steps,omitempty"`
+	// Status is what the edge itself would answer; 200 says that it would
+	// forward.
+	Status  int    `json:"status"`
+	Outcome string `json:"outcome"`
+}
+
 // Problem is an error (RFC 9457), and an error in Go.
 type Problem struct {
 	Title  string `json:"title"`

@@ -79,6 +79,16 @@ func (c *Client) Providers(ctx context.Context) ([]Provider, error) {
 	return answer.Providers, err
 }
 
+// Resolve explains how the edge resolves a host name.
+func (c *Client) Resolve(ctx context.Context, host string) (Resolution, error) {
+	var r Resolution
+	resp, err := c.request(ctx, http.MethodGet, nil, c.base.JoinPath("resolve").String()+"?"+url.Values{"host": {host}}.Encode())
+	if err != nil {
+		return r, err
+	}
+	return r, decode(resp, &r)
+}
+
 // Events calls f with each event until ctx ends, f fails, or the edge closes
 // the stream.
 func (c *Client) Events(ctx context.Context, f func(Event) error) error {
@@ -113,6 +123,11 @@ func (c *Client) call(ctx context.Context, method string, in, out any, path ...s
 	if err != nil {
 		return err
 	}
+	return decode(resp, out)
+}
+
+// decode reads an answer into out, unless that is nil, and closes it.
+func decode(resp *http.Response, out any) error {
 	defer resp.Body.Close()
 	if out == nil {
 		return nil
@@ -123,9 +138,17 @@ func (c *Client) call(ctx context.Context, method string, in, out any, path ...s
 	return nil
 }
 
-// do returns a good answer, whose body the caller closes. A bad one becomes a
-// [*Problem].
+// do is request for a path below the API's.
 func (c *Client) do(ctx context.Context, method string, in any, path ...string) (*http.Response, error) {
+	for i, p := range path {
+		path[i] = url.PathEscape(p)
+	}
+	return c.request(ctx, method, in, c.base.JoinPath(path...).String())
+}
+
+// request returns a good answer, whose body the caller closes. A bad one
+// becomes a [*Problem].
+func (c *Client) request(ctx context.Context, method string, in any, address string) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
 		data, err := json.Marshal(in)
@@ -134,10 +157,7 @@ func (c *Client) do(ctx context.Context, method string, in any, path ...string) 
 		}
 		body = bytes.NewReader(data)
 	}
-	for i, p := range path {
-		path[i] = url.PathEscape(p)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base.JoinPath(path...).String(), body)
+	req, err := http.NewRequestWithContext(ctx, method, address, body)
 	if err != nil {
 		return nil, err
 	}

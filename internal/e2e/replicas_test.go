@@ -76,6 +76,13 @@ func TestAnEdgeServesWhileRedisIsAway(t *testing.T) {
 		t.Errorf("a sandbox that Redis may know answers %d %s", status, body)
 	}
 
+	m.await(t, "say that it is degraded", func() error {
+		if got := m.run(t, "healthcheck"); got.stdout != "ready, degraded: redis does not answer\n" {
+			return errors.New(got.stdout + got.stderr)
+		}
+		return nil
+	})
+
 	redis.Restart() // empty
 	m.await(t, "answer from the providers", func() error {
 		if status, body := m.ask(t, "pvevm-nobody", 80); status != http.StatusNotFound {

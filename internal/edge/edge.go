@@ -53,6 +53,7 @@ type Edge struct {
 	resolver  *resolver.Resolver
 	manager   *manager.Manager
 	lookup    *lookup
+	explainer *explainer
 	handler   *proxy.Handler
 	public    server
 	admin     *server // nil when it is off
@@ -127,8 +128,13 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 		return nil, err
 	}
 	e.lookup = newLookup(e.resolver, e.manager)
+	grammar := resolve.NewGrammar(c.Domains, c.Forms.Freestyle)
+	e.explainer = &explainer{grammar: grammar, statics: make(map[string]bool), resolver: e.resolver, rule: rule}
+	for _, route := range routes {
+		e.explainer.statics[route.Host] = true
+	}
 	e.handler = proxy.New(proxy.Config{
-		Grammar:               resolve.NewGrammar(c.Domains, c.Forms.Freestyle),
+		Grammar:               grammar,
 		TrustedProxies:        c.TrustedProxies,
 		HostHeader:            hostHeaders[c.Upstream.HostHeader],
 		Addresses:             rule,
@@ -217,7 +223,7 @@ func (e *Edge) publicServer(h2c bool) *http.Server {
 
 func (e *Edge) adminServer(c config.Admin, gatherer prometheus.Gatherer) *http.Server {
 	return &http.Server{
-		Handler:           admin.New(admin.Config{Token: c.Token.Reveal(), OpenMetrics: isLoopback(e.admin.listener)}, e, gatherer, e.manager),
+		Handler:           admin.New(admin.Config{Token: c.Token.Reveal(), OpenMetrics: isLoopback(e.admin.listener)}, e, gatherer, e.manager, e.explainer),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       clientIdleTimeout,
 		ErrorLog:          slog.NewLogLogger(e.log.Handler(), slog.LevelWarn),
@@ -276,6 +282,14 @@ func (e *Edge) NotReady() []string {
 		return []string{"draining"}
 	case !e.running.Load():
 		return []string{"starting"}
+	}
+	return nil
+}
+
+// Degraded implements admin.Readiness.
+func (e *Edge) Degraded() []string {
+	if !e.resolver.CatalogUp() {
+		return []string{"redis does not answer"}
 	}
 	return nil
 }

@@ -1,17 +1,19 @@
 package proxy
 
+import "cmux.sh/edge/internal/resolve"
+
 // Ports with a fixed meaning inside a sandbox.
 const (
 	firstToolPort = 39375
-	execPort      = 39375 // runs commands
-	nodePort      = 39376 // the worker's second half
-	workerPort    = 39377 // the worker; serves /code/ and /vnc/ too
-	codePort      = 39378 // VS Code
-	proxyPort     = 39379 // the proxy inside the sandbox
-	vncPort       = 39380 // noVNC and its WebSocket
-	devToolsPort  = 39381 // Chrome's DevTools protocol behind a proxy of the image
-	chromePort    = 39382 // Chrome itself
-	termPort      = 39383 // a terminal
+	execPort      = 39375                  // runs commands
+	nodePort      = 39376                  // the worker's second half
+	workerPort    = 39377                  // the worker; serves /code/ and /vnc/ too
+	codePort      = 39378                  // VS Code
+	proxyPort     = resolve.InnerProxyPort // the proxy inside the sandbox
+	vncPort       = 39380                  // noVNC and its WebSocket
+	devToolsPort  = 39381                  // Chrome's DevTools protocol behind a proxy of the image
+	chromePort    = 39382                  // Chrome itself
+	termPort      = 39383                  // a terminal
 	lastToolPort  = 39383
 )
 

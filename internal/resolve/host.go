@@ -22,6 +22,10 @@ const (
 	Freestyle
 )
 
+// InnerProxyPort is the port of the proxy inside a sandbox, through which the
+// forms other than [Port] go.
+const InnerProxyPort = 39379
+
 // String is the form's name, as `edge resolve` prints it.
 func (f Form) String() string {
 	switch f {

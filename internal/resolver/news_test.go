@@ -15,6 +15,75 @@ import (
 	"cmux.sh/edge/internal/sandbox/sandboxtest"
 )
 
+func TestAWriteOfAnotherReplicaIsUsedByTheNextRequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store, fake := newFlaky(), sandboxtest.NewFake(sandboxtest.FakeConfig{})
+		one, other := replica(t, store, resolver.Config{}, fake), replica(t, store, resolver.Config{}, fake)
+		time.Sleep(time.Minute) // past the gap that news begin with
+		fake.Put(sandbox.Instance{Slug: "demo"})
+		one.must("demo")
+		before := other.must("demo")
+		written := one.change("demo", func(r *catalog.Record) { r.Address, r.Generation = "10.1.1.1", 0 })
+		synctest.Wait()
+		for _, g := range []*rig{one, other} {
+			rec := g.must("demo")
+			if rec.Version != written.Version || rec.Address != "10.1.1.1" || rec.Generation <= before.Generation {
+				t.Errorf("got %+v, want %+v", rec, written)
+			}
+		}
+		one.wantFinds(1)
+	})
+}
+
+func TestAGapMakesEveryRecordBeConfirmedAtItsOwnTime(t *testing.T) {
+	const sandboxes = 200
+	bubble(t, resolver.Config{Spread: time.Second, TTL: time.Hour}, func(t *testing.T, g *rig) {
+		slug := func(i int) string { return fmt.Sprintf("s%d", i) }
+		for i := range sandboxes {
+			g.change(slug(i), func(*catalog.Record) {})
+			g.must(slug(i))
+		}
+		synctest.Wait()
+		use := func() int64 {
+			before := g.store.gets.Load()
+			for i := range sandboxes {
+				g.must(slug(i))
+			}
+			return g.store.gets.Load() - before
+		}
+		if got := use(); got != 0 {
+			t.Fatalf("%d look-ups of fresh records", got)
+		}
+		g.store.gaps <- struct{}{}
+		synctest.Wait()
+		var most, all int64
+		for range 21 {
+			n := use()
+			most, all = max(most, n), all+n
+			time.Sleep(50 * time.Millisecond)
+		}
+		if all != sandboxes || most > sandboxes/4 {
+			t.Errorf("%d look-ups, at most %d at once", all, most)
+		}
+	})
+}
+
+func TestInvalidateMakesTheNextUseLookAgain(t *testing.T) {
+	bubble(t, resolver.Config{}, func(t *testing.T, g *rig) {
+		g.change("demo", func(*catalog.Record) {})
+		g.must("demo")
+		synctest.Wait()
+		before := g.store.gets.Load()
+		g.must("demo")
+		g.Invalidate("demo")
+		g.must("demo")
+		if got := g.store.gets.Load() - before; got != 1 {
+			t.Errorf("%d look-ups", got)
+		}
+	})
+}
+
 func TestAnAnswerThatNewsOvertookIsNotBelievedForLong(t *testing.T) {
 	bubble(t, resolver.Config{TTL: time.Hour}, func(t *testing.T, g *rig) {
 		g.change("demo", func(*catalog.Record) {})

@@ -120,7 +120,8 @@ func TestARedisThatComesBackEmptyCostsNoSandboxARequest(t *testing.T) {
 			}
 		}
 	}
-	under, relieve := context.WithCancel(t.Context())
+	ctx := t.Context()
+	under, relieve := context.WithCancel(ctx)
 	var load sync.WaitGroup
 	var slowest, answers atomic.Int64
 	for _, r := range replicas {
@@ -129,7 +130,7 @@ func TestARedisThatComesBackEmptyCostsNoSandboxARequest(t *testing.T) {
 				slug := fmt.Sprintf("s%d", i)
 				for under.Err() == nil {
 					began := time.Now()
-					rec, err := r.Resolve(t.Context(), slug)
+					rec, err := r.Resolve(ctx, slug)
 					if err != nil || rec.Address != address[slug] {
 						t.Errorf("%s: %+v, %v", slug, rec, err)
 						return
