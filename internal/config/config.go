@@ -85,9 +85,9 @@ type Redis struct {
 // Catalog says how long what is known of sandboxes is used.
 type Catalog struct {
 	// How long what is known is used while Redis does not answer.
-	ServeStale time.Duration `yaml:"serve_stale" default:"10m" min:"0s"`
+	ServeStale time.Duration `yaml:"serve_stale" default:"10m" above:"0s"`
 	// How long it is remembered that nobody knows a sandbox.
-	NegativeTTL time.Duration `yaml:"negative_ttl" default:"5s" min:"0s" max:"10m"`
+	NegativeTTL time.Duration `yaml:"negative_ttl" default:"5s" above:"0s" max:"10m"`
 }
 
 // HostHeader says which Host a sandbox gets.

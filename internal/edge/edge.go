@@ -110,7 +110,8 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 		return nil, err
 	}
 	rule.Never = append(rule.Never, e.providers.apis...)
-	e.resolver, err = resolver.New(resolver.Deps{Catalog: e.store, Providers: asked(e.providers.list), Log: log}, resolver.Config{
+	counted := manager.Counted(registry, e.providers.list...)
+	e.resolver, err = resolver.New(resolver.Deps{Catalog: e.store, Providers: asked(counted), Log: log}, resolver.Config{
 		Shared: e.store.shared, NegativeTTL: c.Catalog.NegativeTTL, ServeStale: c.Catalog.ServeStale,
 	}, registry)
 	if err != nil {
@@ -119,7 +120,7 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 	e.manager, err = manager.New(log, manager.Config{
 		Primary: c.Routing.Primary, Fallback: c.Routing.Fallback, Workloads: c.Routing.Workloads, Rollout: c.Routing.Rollout,
 		CreateKeys: e.providers.lacking,
-	}, registry, e.store, e.resolver, e.providers.list...)
+	}, registry, e.store, e.resolver, counted...)
 	if err != nil {
 		return nil, err
 	}

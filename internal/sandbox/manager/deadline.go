@@ -129,7 +129,7 @@ func (m *Manager) extend(ctx context.Context, now time.Time, r Record, d *deadli
 	if p == nil {
 		return
 	}
-	extender, ok := p.Provider.(sandbox.Extender)
+	e, ok := extender(p.Provider)
 	last, told := d.extended[r.Slug]
 	if !told {
 		// It was told when it started, or by whoever kept the deadlines before.
@@ -143,7 +143,7 @@ func (m *Manager) extend(ctx context.Context, now time.Time, r Record, d *deadli
 	m.background.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, m.config.Timing.Resume)
 		defer cancel()
-		if err := extender.Extend(ctx, r.ID, r.TTL); err != nil {
+		if err := e.Extend(ctx, r.ID, r.TTL); err != nil {
 			m.log.Warn("can't extend the time to live", "slug", r.Slug, "provider", p.Name(), "error", err)
 		}
 	})

@@ -22,9 +22,9 @@ const (
 	breakerPause = 30 * time.Second
 )
 
-// provider is a provider with its health, counted calls and a breaker.
+// provider is a provider with its health and a breaker.
 type provider struct {
-	*counted
+	sandbox.Provider
 	health  atomic.Pointer[sandbox.Health] // what choices read
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
 
@@ -34,7 +34,7 @@ type provider struct {
 }
 
 func newProvider(p sandbox.Provider, m *metrics) *provider {
-	w := &provider{counted: &counted{Provider: p, metrics: m}}
+	w := &provider{Provider: p}
 	// Until the first look it counts as well: a start finds out by itself.
 	w.health.Store(&sandbox.Health{OK: true})
 	m.healthy.WithLabelValues(p.Name()).Set(1)

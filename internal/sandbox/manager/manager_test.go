@@ -61,6 +61,7 @@ func newManager(t *testing.T, c Config, fakes ...*sandboxtest.Fake) (*Manager, *
 // newUnstarted makes a manager with a catalogue of its own.
 func newUnstarted(c Config, registry *prometheus.Registry, providers ...sandbox.Provider) (*Manager, error) {
 	store := memory.New(memory.Config{})
+	providers = Counted(registry, providers...)
 	return New(slog.New(slog.DiscardHandler), c, registry, store, &finder{store, providers}, providers...)
 }
 
@@ -660,7 +661,7 @@ func TestCallsAreCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 		for result, want := range map[string]float64{"ok": 1, "permission_denied": 1} {
-			if got := testutil.ToFloat64(m.metrics.calls.WithLabelValues("morph", "start", result)); got != want {
+			if got := testutil.ToFloat64(m.providers["morph"].Provider.(*counted).metrics.calls.WithLabelValues("morph", "start", result)); got != want {
 				t.Errorf("%v starts ended in %s, want %v", got, result, want)
 			}
 		}
