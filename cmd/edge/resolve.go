@@ -82,8 +82,13 @@ func explainOnline(cmd *cobra.Command, at *connection, out *output, host string)
 // printResolution prints how a name is read, and every look at its sandbox.
 func printResolution(cmd *cobra.Command, r adminapi.Resolution) error {
 	if err := printFields(cmd, [][2]string{
-		{"host", r.Host}, {"domain", r.Domain}, {"form", r.Form}, {"sandbox", r.Sandbox},
-		{"port", portText(r.Port)}, {"scope", r.Scope}, {"workspace", r.Workspace},
+		{"host", r.Host},
+		{"domain", r.Domain},
+		{"form", r.Form},
+		{"sandbox", r.Sandbox},
+		{"port", portText(r.Port)},
+		{"scope", r.Scope},
+		{"workspace", r.Workspace},
 	}); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func openStore(ctx context.Context, c config.Redis, log *slog.Logger) (*store, e
 		return nil, err
 	}
 	redis.SetLogger(log)
-	s, err := redis.New(options, redis.Config{Prefix: c.Prefix, Log: log})
+	s, err := redis.New(options, redis.Config{Prefix: c.Prefix, Log: log}) //nolint:contextcheck // it dials nobody; each call brings its context
 	if err != nil {
 		return nil, err
 	}
