@@ -89,6 +89,9 @@ that sleeps is woken; with --cold its saved memory is given up and it boots.`,
 			if len(args) == 1 {
 				req.Slug = args[0]
 			}
+			if ttl < 0 || ttl%time.Second != 0 {
+				return fmt.Errorf("--ttl %v is not a whole number of seconds", ttl)
+			}
 			req.TTL = int64(ttl / time.Second)
 			box, err := startOrBoot(cmd.Context(), c, req, cold)
 			return s.done(cmd, c, box, err)

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"io"
@@ -110,6 +111,7 @@ type access struct {
 // protect lets through what may pass to next.
 func (a *access) protect(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Request-Id", rand.Text())
 		public := r.URL.Path == "/healthz" || r.URL.Path == "/readyz"
 		// Whoever has the token is no page that was led here by a false name.
 		token := a.demanded && a.holdsToken(r)

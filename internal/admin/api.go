@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,6 +46,8 @@ const (
 	maxBody = 64 << 10
 	// maxTTL is a year: beyond it somebody has mistaken the unit.
 	maxTTL = 365 * 24 * time.Hour
+	// maxSlug leaves room for "port-65535-" in a label of 63 bytes.
+	maxSlug = 63 - len("port-65535-")
 )
 
 // api serves /api/v1.
@@ -93,6 +96,12 @@ func (a *api) start(w http.ResponseWriter, r *http.Request) {
 	case in.Slug != "" && !resolve.ValidSlug(in.Slug):
 		problem(w, http.StatusBadRequest, reply.BadRequest, fmt.Sprintf("%q is not a slug: write at most 63 lower-case letters, digits and hyphens, with no hyphen at either end", in.Slug))
 		return
+	case len(in.Slug) > maxSlug:
+		problem(w, http.StatusBadRequest, reply.BadRequest, fmt.Sprintf("The slug is longer than %d, so that port-65535- would not fit in front of it", maxSlug))
+		return
+	case !word(in.WorkloadType) || !word(in.Preset):
+		problem(w, http.StatusBadRequest, reply.BadRequest, "workload_type and preset are words: at most 63 lower-case letters, digits and hyphens")
+		return
 	case in.TTL < 0 || in.TTL > int64(maxTTL/time.Second):
 		problem(w, http.StatusBadRequest, reply.BadRequest, fmt.Sprintf("ttl is in seconds, from 0 (never) to %d", int64(maxTTL/time.Second)))
 		return
@@ -108,6 +117,9 @@ func (a *api) start(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Location", "/api/v1/sandboxes/"+rec.Slug)
 	writeJSON(w, http.StatusCreated, view(rec))
 }
+
+// word tells whether s is empty or may be a label of a sandbox.
+func word(s string) bool { return s == "" || resolve.ValidSlug(s) }
 
 // startFailed answers a start that nobody managed: because of the request, such
 // as a preset that is not there, or because no provider could.
@@ -255,7 +267,7 @@ func problem(w http.ResponseWriter, status int, code reply.Code, detail string) 
 		w.Header().Set("Retry-After", "5")
 	}
 	write(w, status, "application/problem+json", adminapi.Problem{
-		Title: http.StatusText(status), Status: status, Detail: detail, Code: string(code),
+		Title: http.StatusText(status), Status: status, Detail: detail, Code: string(code), RequestID: w.Header().Get("X-Request-Id"),
 	})
 }
 
@@ -292,6 +304,10 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) bool {
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		problem(w, http.StatusUnsupportedMediaType, reply.BadRequest, "Send Content-Type: application/json")
+		return false
+	}
+	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
+		problem(w, http.StatusBadRequest, reply.BadRequest, "The body is not understood: send a JSON object")
 		return false
 	}
 	if err := strictJSON(body, v); err != nil {

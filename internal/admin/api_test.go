@@ -187,6 +187,9 @@ func TestTheAPIRefusesWhatMakesNoSense(t *testing.T) {
 	}{
 		{"UnknownKey", "POST", "sandboxes", `{"slugg":"a"}`, 400, "bad_request", `unknown field "slugg"`},
 		{"NoJSON", "POST", "sandboxes", `slug=a`, 400, "bad_request", "not understood"},
+		{"Null", "POST", "sandboxes", `null`, 400, "bad_request", "JSON object"},
+		{"LongSlug", "POST", "sandboxes", `{"slug":"` + strings.Repeat("a", 53) + `"}`, 400, "bad_request", "would not fit"},
+		{"BadWorkload", "POST", "sandboxes", `{"workload_type":"a b"}`, 400, "bad_request", "are words"},
 		{"TwoValues", "POST", "sandboxes", `{} {}`, 400, "bad_request", "something follows"},
 		{"BadSlug", "POST", "sandboxes", `{"slug":"A_b"}`, 400, "bad_request", "is not a slug"},
 		{"NegativeTTL", "POST", "sandboxes", `{"ttl":-1}`, 400, "bad_request", "ttl is in seconds"},
@@ -205,6 +208,9 @@ func TestTheAPIRefusesWhatMakesNoSense(t *testing.T) {
 			var problem adminapi.Problem
 			if err := json.Unmarshal([]byte(body), &problem); err != nil {
 				t.Fatalf("%d %s: %v", status, body, err)
+			}
+			if problem.RequestID == "" {
+				t.Error("no request id")
 			}
 			if status != test.status || problem.Status != status || problem.Code != test.code || !strings.Contains(problem.Detail, test.detail) {
 				t.Errorf("got %d %+v, want %d %s %q", status, problem, test.status, test.code, test.detail)
@@ -305,6 +311,9 @@ func TestEventsStreamWhatHappens(t *testing.T) {
 	}()
 	for { // until the listener is there
 		if _, err := p.client.Pause(ctx, "box", false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.client.Resume(ctx, "box"); err != nil {
 			t.Fatal(err)
 		}
 		select {

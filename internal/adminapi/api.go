@@ -133,6 +133,8 @@ type Problem struct {
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
 	Code   string `json:"code"`
+	// RequestID is that of the answer's X-Request-Id.
+	RequestID string `json:"request_id"`
 }
 
 // Error is the detail and the code.

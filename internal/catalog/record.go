@@ -157,9 +157,10 @@ func (r *Record) Buried(at time.Time) Record {
 }
 
 // SameInstance tells whether both records are of one instance of one provider.
-// An instance that has no id yet is no other's.
+// Providers use ids again, so the second in which it was made counts too. An
+// instance that has no id yet is no other's.
 func (r *Record) SameInstance(other *Record) bool {
-	return r.Provider == other.Provider && r.ID == other.ID && r.ID != ""
+	return r.Provider == other.Provider && r.ID == other.ID && r.ID != "" && r.Created.Unix() == other.Created.Unix()
 }
 
 // ValidSlug tells whether s may be a record's key. It is more lenient than the

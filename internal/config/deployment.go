@@ -312,7 +312,7 @@ func (d *document) checkStaticRoutes(c *Config) {
 		default:
 			seen[route.Host] = path
 		}
-		if len(route.Upstreams) == 0 && !d.written(path+".upstreams") {
+		if n := d.nodes[path+".upstreams"]; len(route.Upstreams) == 0 && (n == nil || len(n.Content) == 0) {
 			d.fault(path, `the route has no upstreams; write upstreams: [{url: "http://127.0.0.1:3000"}]`)
 		}
 		for j, upstream := range route.Upstreams {
@@ -320,10 +320,16 @@ func (d *document) checkStaticRoutes(c *Config) {
 				d.fault(at, `the upstream has no address; write url: "http://127.0.0.1:3000"`)
 			}
 		}
+		ours := false
 		for _, domain := range c.Domains {
-			if sub, ok := strings.CutSuffix(route.Host, "."+domain); ok && sandboxLabel(sub, c.Forms.Freestyle) {
+			sub, below := strings.CutSuffix(route.Host, "."+domain)
+			ours = ours || below || route.Host == domain
+			if below && sandboxLabel(sub, c.Forms.Freestyle) {
 				d.fault(path+".host", "%q is the name of a sandbox; write another", route.Host)
 			}
+		}
+		if !ours && len(c.Domains) > 0 {
+			d.fault(path+".host", "%q lies in none of the domains, whose requests alone are answered; add its domain, or write another host", route.Host)
 		}
 	}
 }

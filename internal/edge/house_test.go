@@ -50,6 +50,8 @@ var ours = []struct {
 	{"internal/catalog/memory", []string{"internal/catalog", "internal/sandbox"}, "stores never see each other"},
 	{"internal/catalog/redis/...", []string{"internal/catalog", "internal/sandbox"}, "stores never see each other"},
 	{"internal/catalog/catalogtest", []string{"internal/catalog", "internal/sandbox"}, "a suite sees only the contract"},
+	{"internal/reconciler", []string{"internal/catalog", "internal/sandbox"}, "it compares what two contracts say"},
+	{"internal/webhook", nil, "it only delivers"},
 	{"internal/edge", []string{"internal/..."}, ""},
 	{"internal/demo", []string{"internal/config", "internal/edge", "internal/adminapi", "internal/sandbox/pve/pvesim", "internal/sandbox/morph/morphsim"}, "it is an edge with a configuration of its own, and is used as a user would"},
 	{"internal/testnet", nil, "it serves every test"},

@@ -36,6 +36,9 @@ func (l *lookup) Resolve(ctx context.Context, slug string) (sandbox.Instance, er
 	return r.Instance, err
 }
 
+// Used implements proxy.Resolver.
+func (l *lookup) Used(slug string) { l.manager.Use(slug) }
+
 // Unreachable implements proxy.Resolver: the provider is asked once, however
 // many requests failed.
 func (l *lookup) Unreachable(in sandbox.Instance) {

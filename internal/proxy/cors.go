@@ -48,6 +48,16 @@ func (x *Exchange) isSibling(g *resolve.Grammar, origin string) bool {
 	return route.Slug == x.Route.Slug && route.Domain == x.Route.Domain && route.Suffix == suffix
 }
 
+// isToken tells whether s is a token (RFC 9110 section 5.6.2), as methods are.
+func isToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
 // answerOptions answers an OPTIONS that is the edge's to answer, without asking
 // or waking a sandbox, and tells whether it was one.
 func (p *pages) answerOptions(w http.ResponseWriter, r *http.Request, x *Exchange) bool {
@@ -56,7 +66,7 @@ func (p *pages) answerOptions(w http.ResponseWriter, r *http.Request, x *Exchang
 	}
 	origin := p.allowedOrigin(r, x)
 	method := r.Header["Access-Control-Request-Method"]
-	preflight := origin != "" && len(method) == 1 && method[0] != ""
+	preflight := origin != "" && len(method) == 1 && isToken(method[0])
 	if !preflight && !x.profile.options {
 		return false
 	}

@@ -30,7 +30,11 @@ func redirectDevTools(resp *http.Response, r *http.Request, x *Exchange) {
 	path, _, _ := strings.Cut(rawTarget(r.RequestURI), "?")
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if path != "/json" && !strings.HasPrefix(path, "/json/") || kind != "application/json" ||
-		resp.Header.Get("Content-Encoding") != "" || resp.ContentLength == 0 || resp.ContentLength > maxDevToolsAnswer || r.Method == http.MethodHead {
+		resp.Header.Get("Content-Encoding") != "" || resp.ContentLength == 0 || resp.ContentLength > maxDevToolsAnswer || resp.StatusCode == http.StatusPartialContent {
+		return
+	}
+	if r.Method == http.MethodHead {
+		dropBodyHeaders(resp)
 		return
 	}
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxDevToolsAnswer+1))
@@ -38,12 +42,14 @@ func redirectDevTools(resp *http.Response, r *http.Request, x *Exchange) {
 		resp.Body = reading{io.MultiReader(bytes.NewReader(text), failing(err, resp.Body)), resp.Body}
 		return
 	}
-	text = mapDevTools(text, x)
-	resp.Body = reading{bytes.NewReader(text), resp.Body}
-	if resp.ContentLength > 0 {
-		resp.ContentLength = int64(len(text))
-		resp.Header["Content-Length"] = []string{strconv.Itoa(len(text))}
+	mapped := mapDevTools(text, x)
+	resp.Body = reading{bytes.NewReader(mapped), resp.Body}
+	if bytes.Equal(mapped, text) {
+		return
 	}
+	dropBodyHeaders(resp)
+	resp.ContentLength = int64(len(mapped))
+	resp.Header["Content-Length"] = []string{strconv.Itoa(len(mapped))}
 }
 
 func mapDevTools(text []byte, x *Exchange) []byte {

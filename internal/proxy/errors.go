@@ -28,6 +28,7 @@ const (
 	causeMethod
 	causeNothingHere
 	causeLoop
+	causeLeavesPrefix
 	causeUnknownSandbox
 	causeGone
 	causeLookup
@@ -78,6 +79,10 @@ var outcomes = [...]outcome{
 	causeLoop: {
 		http.StatusLoopDetected, reply.LoopDetected, slog.LevelInfo,
 		"Loop detected in proxy", "The request has been through this edge before. A sandbox or proxy sends it back to a host name of the edge.",
+	},
+	causeLeavesPrefix: {
+		http.StatusBadRequest, reply.BadRequest, slog.LevelInfo,
+		"The path leads out of the service", "It holds . or .. segments, which this host does not pass on.",
 	},
 	causeUnknownSandbox: {
 		http.StatusNotFound, reply.NotFound, slog.LevelDebug,
@@ -163,6 +168,8 @@ var (
 	errMethod      = &refusal{causeMethod, "CONNECT"}
 	errNothingHere = &refusal{causeNothingHere, "no such path of the edge"}
 	errLoop        = &refusal{causeLoop, "loop detected"}
+
+	errLeavesPrefix = &refusal{causeLeavesPrefix, "the path leads out of the upstream's prefix"}
 )
 
 // stateError refuses a request for a sandbox that does not run.

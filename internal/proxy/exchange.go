@@ -39,6 +39,9 @@ type Exchange struct {
 
 	profile profile
 	static  *staticTarget // where a static route leads; nil for a sandbox
+	// used is called as bytes pass; nil where no sandbox is concerned.
+	used func()
+
 	timings timings
 }
 

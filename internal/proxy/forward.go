@@ -85,9 +85,7 @@ type outgoing struct {
 func (f *transportForwarder) Forward(w http.ResponseWriter, r *http.Request, x *Exchange) error {
 	host, local := f.hostHeader.upstreamHost(x)
 	out := outgoing{host: host, target: rawTarget(r.RequestURI), header: outgoingHeader(r, x), body: r.Body}
-	if local {
-		localizeOrigin(out.header, x, host)
-	}
+	localized := local && localizeOrigin(out.header, x, host)
 	resp, attempt, err := f.roundTrip(w, r, x, out)
 	attempt.body.answering(w)
 	if err != nil {
@@ -99,7 +97,7 @@ func (f *transportForwarder) Forward(w http.ResponseWriter, r *http.Request, x *
 		return f.tunnels.join(w, r, x, resp, attempt.conn)
 	}
 	defer attempt.body.abandon(w)
-	if local {
+	if localized {
 		publishOrigin(resp.Header, x, host)
 	}
 	f.pages.treat(resp, r, x)
@@ -108,7 +106,7 @@ func (f *transportForwarder) Forward(w http.ResponseWriter, r *http.Request, x *
 
 // passOn sends an answer to the client.
 func (f *transportForwarder) passOn(w http.ResponseWriter, resp *http.Response, x *Exchange) error {
-	if err := copyAnswer(w, resp, x, f.tunnels.metrics.of(x).down); err != nil {
+	if err := copyAnswer(w, resp, x, x.activity(f.tunnels.metrics.of(x).down)); err != nil {
 		return &BrokenOff{err}
 	}
 	return nil
@@ -128,7 +126,7 @@ func (f *transportForwarder) roundTrip(w http.ResponseWriter, r *http.Request, x
 	for {
 		a := &attempt{
 			informational: informational{w: w, enabled: r.ProtoAtLeast(1, 1)},
-			body:          &body{from: r, source: out.body, count: f.tunnels.metrics.of(x).up},
+			body:          &body{from: r, source: out.body, count: x.activity(f.tunnels.metrics.of(x).up)},
 		}
 		resp, err := f.transport.RoundTrip(a.request(r, x, out))
 		a.informational.stop()

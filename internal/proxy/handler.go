@@ -25,6 +25,9 @@ type Resolver interface {
 	// not-found says that there is no such sandbox; any other says that it
 	// can't be told. It honours ctx while it waits.
 	Resolve(ctx context.Context, slug string) (sandbox.Instance, error)
+	// Used says that bytes pass to or from a sandbox. It is called often, from
+	// any goroutine, and does not wait.
+	Used(slug string)
 	// Unreachable says that an instance was not reached where Resolve said it
 	// was. It does not wait: the truth is for the next request.
 	Unreachable(in sandbox.Instance)
@@ -146,6 +149,8 @@ func (h *Handler) serveSandbox(w *writer, r *http.Request, x *Exchange) error {
 	if x.Upstream, err = x.Instance.Upstream(x.upstreamPort()); err != nil {
 		return err
 	}
+	slug := x.Instance.Slug
+	x.used = func() { h.resolver.Used(slug) }
 	return h.forwarder.Forward(w, r, x)
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,6 +56,7 @@ type box struct {
 	resolve  func() // called on every look-up, if set
 
 	unreached []uint64 // generations
+	used      atomic.Int64
 }
 
 func (b *box) Resolve(_ context.Context, slug string) (sandbox.Instance, error) {
@@ -71,6 +73,9 @@ func (b *box) Resolve(_ context.Context, slug string) (sandbox.Instance, error) 
 	}
 	return b.instance, nil
 }
+
+// Used counts.
+func (b *box) Used(string) { b.used.Add(1) }
 
 // Unreachable remembers what was not reached.
 func (b *box) Unreachable(in sandbox.Instance) {

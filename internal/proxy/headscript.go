@@ -83,6 +83,12 @@ func insertHeadScript(resp *http.Response, r *http.Request, x *Exchange) {
 	if !ok {
 		return
 	}
+	if r.Method == http.MethodHead {
+		// What a GET would get is not known without its body; nothing is said
+		// of it then (RFC 9110 section 9.3.2).
+		dropBodyHeaders(resp)
+		return
+	}
 	raw := &recorder{from: resp.Body, limit: maxRecorded}
 	body := resp.Body
 	plain := io.ReadCloser(reading{raw, body})
@@ -110,6 +116,12 @@ func insertHeadScript(resp *http.Response, r *http.Request, x *Exchange) {
 		again := newRecoder(c, rest, body)
 		resp.Body = reading{again, closers{again, plain, body}}
 	}
+	dropBodyHeaders(resp)
+}
+
+// dropBodyHeaders takes out of an answer what is true only of the body that the
+// upstream sent.
+func dropBodyHeaders(resp *http.Response) {
 	resp.ContentLength = -1
 	for _, name := range ofUnchangedBody {
 		delete(resp.Header, name)
@@ -126,7 +138,7 @@ func document(resp *http.Response, r *http.Request) (proven, ok bool) {
 	}
 	disposition, _, _ := strings.Cut(resp.Header.Get("Content-Disposition"), ";")
 	switch {
-	case r.Method == http.MethodHead, resp.StatusCode == http.StatusPartialContent, resp.ContentLength == 0,
+	case resp.StatusCode == http.StatusPartialContent, resp.ContentLength == 0,
 		strings.EqualFold(strings.TrimSpace(disposition), "attachment"),
 		hasToken(resp.Header["Cache-Control"], "no-transform"):
 		return false, false

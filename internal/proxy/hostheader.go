@@ -36,11 +36,13 @@ func (rule HostHeader) upstreamHost(x *Exchange) (host string, local bool) {
 
 // localizeOrigin makes a request's own origin look local to a server that is
 // told it is localhost; otherwise its check that both agree would fail. Other
-// origins stay what they are.
-func localizeOrigin(h http.Header, x *Exchange, localHost string) {
+// origins stay what they are. It tells whether it did.
+func localizeOrigin(h http.Header, x *Exchange, localHost string) bool {
 	if origin := h["Origin"]; len(origin) == 1 && strings.EqualFold(origin[0], x.origin()) {
 		h["Origin"] = []string{"http://" + localHost}
+		return true
 	}
+	return false
 }
 
 // publishOrigin undoes localizeOrigin in an answer that echoes the origin.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -131,10 +132,15 @@ func (t *staticTarget) outgoing(r *http.Request, x *Exchange) outgoing {
 
 // serveStatic answers r from the upstreams of its static route.
 func (h *Handler) serveStatic(w *writer, r *http.Request, x *Exchange) error {
+	order := h.statics.order(x.Route.Host, time.Now())
+	for _, t := range order {
+		if t.leaves(rawTarget(r.RequestURI)) {
+			return errLeavesPrefix
+		}
+	}
 	kept := newKeptBody(r)
 	defer kept.release(w)
-	var err error
-	order := h.statics.order(x.Route.Host, time.Now())
+	err := errNoUpstream
 	for i, t := range order {
 		last := i == len(order)-1
 		// A connection that was begun for one attempt may come about during the
@@ -185,6 +191,30 @@ func (f *transportForwarder) forwardStatic(w http.ResponseWriter, r *http.Reques
 		return false, f.tunnels.join(w, r, x, resp, attempt.conn)
 	}
 	return false, f.passOn(w, resp, x)
+}
+
+// errNoUpstream is about a route that has none.
+var errNoUpstream = errors.New("the route has no upstream")
+
+// leaves tells whether a request target would lead out of the path that the
+// operator opened: the upstream's server may resolve dot segments (RFC 3986
+// section 5.2.4), and gets the operator's key. So would a target that is no
+// path.
+func (t *staticTarget) leaves(target string) bool {
+	if strings.Trim(t.URL.EscapedPath(), "/") == "" {
+		return false
+	}
+	path, _, _ := strings.Cut(target, "?")
+	if path == "*" {
+		return true
+	}
+	decoded := strings.NewReplacer("%2e", ".", "%2E", ".", "%2f", "/", "%2F", "/", "\\", "/", "%5c", "/", "%5C", "/").Replace(path)
+	for segment := range strings.SplitSeq(decoded, "/") {
+		if segment == ".." || segment == "." {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *staticTarget) fail(now time.Time) { t.failed.Store(now.Add(failurePause).UnixNano()) }

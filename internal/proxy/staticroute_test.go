@@ -357,9 +357,33 @@ func TestStaticRouteKeepsTheTargetBehindItsPrefix(t *testing.T) {
 	t.Parallel()
 	upstream := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.RequestURI) })
 	e := newEdge(t, "", withRoute(t, upstream+"/a%2Fb/"))
-	for _, target := range []string{"/", "/v1?x;y", "/c%2Fd", "//e", "/../f"} {
+	for _, target := range []string{"/", "/v1?x;y", "/c%2Fd", "//e", "/..f/.g", "/v1?../x"} {
 		if _, body := e.send(t, "GET "+target+" HTTP/1.1\nHost: "+llm+"\n\n"); body != "/a%2Fb"+target {
 			t.Errorf("%q became %q", target, body)
+		}
+	}
+	// What would lead out of the prefix goes nowhere: the operator's key is sent
+	// along.
+	for _, line := range []string{"GET /../f", "GET /v1/..", "GET /%2e%2e/f", "GET /a/%2E./b", "GET /a\\..\\b", "GET /..%2ff", "OPTIONS *"} {
+		if resp, body := e.send(t, line+" HTTP/1.1\nHost: "+llm+"\n\n"); resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: got %s: %s", line, resp.Status, body)
+		}
+	}
+}
+
+func TestHeadSaysNothingOfABodyThatAGetWouldChange(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h["Content-Type"], h["Etag"], h["Content-Length"] = []string{"text/html"}, []string{`"a"`}, []string{"19"}
+		_, _ = io.WriteString(w, "<html><head></head>")
+	}), func(c *Config) { c.HeadScript = true })
+	for host, changed := range map[string]bool{appHost: true, testHost: false} {
+		w := e.dial(t)
+		w.send("HEAD / HTTP/1.1\nHost: " + host + "\n\n")
+		resp := w.response(http.MethodHead)
+		if got := resp.Header.Get("Etag") == "" && resp.ContentLength < 0; got != changed {
+			t.Errorf("%s: %d bytes, %v", host, resp.ContentLength, resp.Header)
 		}
 	}
 }

@@ -75,8 +75,8 @@ func (t *tunnels) join(w http.ResponseWriter, r *http.Request, x *Exchange, resp
 		FromClient:   afterBuffered(buffered.Reader, client),
 		FromUpstream: resp.Body,
 		WebSocket:    isWebSocket(asked),
-		BytesUp:      port.up,
-		BytesDown:    port.down,
+		BytesUp:      x.activity(port.up),
+		BytesDown:    x.activity(port.down),
 	})
 	return nil
 }

@@ -68,6 +68,26 @@ func TestUpgradeLosesNoEarlyBytesOnEitherSide(t *testing.T) {
 	}
 }
 
+// A tunnel is in use while something passes.
+func TestUpgradeTellsThatTheSandboxIsInUse(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, serveRaw(t, func(w *wire) {
+		if w.head() != "" {
+			w.send(switching)
+			_, _ = io.Copy(w, w.r)
+		}
+	}))
+	client := e.dial(t)
+	client.send(handshake)
+	client.head()
+	for range 3 {
+		before := e.box.used.Load()
+		client.send("ping")
+		client.bytes(4)
+		eventually(t, "both directions are told", func() bool { return e.box.used.Load() >= before+2 })
+	}
+}
+
 func TestUpgradePassesAHalfCloseOn(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, serveRaw(t, func(w *wire) {

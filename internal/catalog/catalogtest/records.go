@@ -324,6 +324,7 @@ func aTombstoneGivesWayToANewInstance(f *fixture) {
 	f.must(err)
 	for _, change := range []func(*catalog.Record){
 		func(r *catalog.Record) { r.ID = "105" },
+		func(r *catalog.Record) { r.Created = r.Created.Add(time.Hour) }, // an id that is used again
 		func(r *catalog.Record) { r.Provider = "morph" },
 		func(r *catalog.Record) { r.ID = "" }, // about to be made
 	} {

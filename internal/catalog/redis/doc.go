@@ -7,7 +7,7 @@
 // one slot of a Cluster: the key is the hash tag.
 //
 //	edge:sandbox:{slug}  hash    v g f a version, generation, fence, last active (µs)
-//	                             w       provider and id, to tell instances apart
+//	                             w       provider, id and creation, to tell instances apart
 //	                             d       the record (see catalog.Encode), without v g a
 //	                             x       deleted (µs): a tombstone; expires after the retention
 //	edge:fence:{key}     hash    f n     latest fence, last number drawn; never expires

@@ -271,7 +271,7 @@ func instance(r *catalog.Record) string {
 	if r.ID == "" {
 		return ""
 	}
-	return strconv.Quote(r.Provider) + string(r.ID)
+	return strconv.Quote(r.Provider) + strconv.FormatInt(r.Created.Unix(), 10) + "/" + string(r.ID)
 }
 
 // verdict turns a script's first word into an error.

@@ -39,19 +39,25 @@ func newProvider(p sandbox.Provider, m *metrics) *provider {
 	w.health.Store(&sandbox.Health{OK: true})
 	m.healthy.WithLabelValues(p.Name()).Set(1)
 	w.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Name:        p.Name(),
-		Timeout:     breakerPause,
-		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= badStarts },
-		IsSuccessful: func(err error) bool {
-			// Only what another request would meet too counts against it.
-			switch sandbox.KindOf(err) {
-			case sandbox.KindUnavailable, sandbox.KindPermission, sandbox.KindQuota, sandbox.KindOther:
-				return err == nil
-			}
-			return true
-		},
+		Name:         p.Name(),
+		Timeout:      breakerPause,
+		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= badStarts },
+		IsSuccessful: func(err error) bool { return !countsAgainst(err) },
 	})
 	return w
+}
+
+// countsAgainst tells whether a failed start speaks against its provider: only
+// what another request would meet too does, not a caller's mistake.
+func countsAgainst(err error) bool {
+	if err == nil {
+		return false
+	}
+	switch sandbox.KindOf(err) {
+	case sandbox.KindBusy, sandbox.KindInvalid, sandbox.KindNotFound, sandbox.KindRefused:
+		return false
+	}
+	return true
 }
 
 // status is the health as last seen, and as the breaker has it.

@@ -285,6 +285,98 @@ func TestStartFailsOver(t *testing.T) {
 	}
 }
 
+// What the catalogue refuses could be neither used nor deleted.
+func TestASandboxThatCannotBeRecordedIsRemoved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := fake("morph")
+		m, _ := newManager(t, Config{Primary: "morph"}, a)
+		if _, err := m.Start(t.Context(), StartRequest{Slug: "box", WorkloadType: strings.Repeat("x", 8<<10)}); err == nil {
+			t.Error("the start succeeded")
+		}
+		time.Sleep(time.Minute)
+		if left := a.Instances(); len(left) != 0 {
+			t.Errorf("left: %+v", left)
+		}
+	})
+}
+
+func TestASlugMayBeUsedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := fake("pve-vm")
+		m, _ := newManager(t, Config{Primary: "pve-vm"}, a)
+		for range 3 {
+			r, err := m.Start(t.Context(), StartRequest{Slug: "box"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := m.Look(t.Context(), "box"); err != nil || got.ID != r.ID || got.Generation == 0 {
+				t.Errorf("got %+v, %v", got, err)
+			}
+			if err := m.Delete(t.Context(), "box"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second)
+		}
+	})
+}
+
+func TestASlugOfAnotherProviderIsRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := fake("pve-vm")
+		m, _ := newManager(t, Config{Primary: "pve-vm"}, a)
+		for _, slug := range []string{"pvelxc-a", "morphvm-a", "cmux-150"} {
+			if _, err := m.Start(t.Context(), StartRequest{Slug: slug}); sandbox.KindOf(err) != sandbox.KindInvalid || a.Calls(sandboxtest.OpStart) != 0 {
+				t.Errorf("%s: %v", slug, err)
+			}
+		}
+	})
+}
+
+// Asking for what is so already changes nothing and tells nobody.
+func TestARepeatedOperationTellsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := newManager(t, Config{Primary: "pve-vm"}, fake("pve-vm"))
+		if _, err := m.Start(t.Context(), StartRequest{Slug: "box"}); err != nil {
+			t.Fatal(err)
+		}
+		events, stop := m.Events().Listen()
+		defer stop()
+		before, err := m.Resume(t.Context(), "box")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := m.Resume(t.Context(), "box"); err != nil || again.Generation != before.Generation {
+			t.Errorf("got %+v, %v", again, err)
+		}
+		if _, err := m.Boot(t.Context(), "box", true); err == nil {
+			t.Error("a running sandbox is booted")
+		}
+		if n := len(events); n != 0 {
+			t.Errorf("%d events of a running sandbox", n)
+		}
+		for _, operation := range []func(context.Context, string) (Record, error){
+			func(ctx context.Context, slug string) (Record, error) {
+				return m.Pause(ctx, slug, catalog.PausedByAPI, false)
+			},
+			m.Stop,
+		} {
+			for range 2 {
+				if _, err := operation(t.Context(), "box"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := len(events); n != 1 {
+				t.Errorf("%d events, want 1", n)
+			}
+			<-events
+		}
+	})
+}
+
 func TestStartSaysWhyEachProviderFailed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

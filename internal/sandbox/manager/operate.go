@@ -28,6 +28,9 @@ func (m *Manager) pause(ctx context.Context, slug string, by catalog.PausedBy, f
 		if err := p.Pause(ctx, r.ID); err != nil {
 			return r, err
 		}
+		if r.State == sandbox.Paused || r.State == sandbox.Stopped {
+			return r, nil // it slept already, for whoever put it to sleep
+		}
 		r.State, r.PausedBy, r.RAMPreserved = sandbox.Stopped, by, keeps
 		if keeps {
 			r.State = sandbox.Paused
@@ -43,7 +46,7 @@ func (m *Manager) Resume(ctx context.Context, slug string) (Record, error) {
 	return m.operate(ctx, slug, m.config.Timing.Resume, func(ctx context.Context, p *provider, r Record) (Record, error) {
 		kept := r.State != sandbox.Stopped && p.Capabilities().RAMSnapshot
 		in, err := p.Resume(ctx, r.ID)
-		if err != nil {
+		if err != nil || r.State == sandbox.Running {
 			return r, err
 		}
 		m.tell(Event{Kind: Resumed, Slug: slug, Provider: p.Name(), ID: in.ID, Detail: "by api" + ramNote(kept)})
@@ -54,7 +57,7 @@ func (m *Manager) Resume(ctx context.Context, slug string) (Record, error) {
 // Stop ends the processes of a sandbox and keeps its disk.
 func (m *Manager) Stop(ctx context.Context, slug string) (Record, error) {
 	return m.operate(ctx, slug, m.config.Timing.Sleep, func(ctx context.Context, p *provider, r Record) (Record, error) {
-		if err := p.Stop(ctx, r.ID); err != nil {
+		if err := p.Stop(ctx, r.ID); err != nil || r.State == sandbox.Stopped {
 			return r, err
 		}
 		r.State, r.PausedBy, r.RAMPreserved = sandbox.Stopped, catalog.PausedByAPI, false
@@ -70,6 +73,9 @@ func (m *Manager) Boot(ctx context.Context, slug string, cold bool) (Record, err
 		return m.Resume(ctx, slug)
 	}
 	return m.operate(ctx, slug, m.config.Timing.Sleep, func(ctx context.Context, p *provider, r Record) (Record, error) {
+		if r.State == sandbox.Running {
+			return r, conflict("%s runs: its processes would end; stop it first", slug)
+		}
 		if err := p.Stop(ctx, r.ID); err != nil {
 			return r, err
 		}

@@ -90,6 +90,22 @@ func TestRolloutStopsItselfWhenStartsFail(t *testing.T) {
 	})
 }
 
+func TestRolloutIsNotStoppedByACallersMistakes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		vm := fake("pve-vm")
+		m, _ := newManager(t, Config{Primary: "morph", Rollout: map[string]int{"pve-vm": 100}}, vm, fake("morph"))
+		for range 2 * enough {
+			if _, err := m.Start(t.Context(), StartRequest{Preset: "nosuch"}); err == nil {
+				t.Fatal("started")
+			}
+		}
+		if status := m.Providers(t.Context())[0]; status.Share != 100 {
+			t.Errorf("got %+v", status)
+		}
+	})
+}
+
 func TestRolloutSurvivesSomeFailures(t *testing.T) {
 	t.Parallel()
 	r := newRollout(map[string]int{"pve-vm": 50})

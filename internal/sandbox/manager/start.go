@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"cmux.sh/edge/internal/catalog"
 	"cmux.sh/edge/internal/sandbox"
 )
 
@@ -105,6 +106,10 @@ func (m *Manager) startAt(ctx context.Context, c candidate, req StartRequest, dr
 	if slug == "" {
 		slug = slugAt(c.Name(), drawn)
 	}
+	if owner, reserved := ownerOf(slug); reserved && owner != c.Name() {
+		done(nil)
+		return Record{}, sandbox.Errorf(sandbox.KindInvalid, "start", c.Name()+" "+slug, "the slug begins as those of another provider do")
+	}
 	// The breaker waits for the outcome of what it gave leave for, whatever
 	// comes before.
 	asked := false
@@ -123,10 +128,10 @@ func (m *Manager) startAt(ctx context.Context, c candidate, req StartRequest, dr
 			if old, err := m.get(ctx, slug); err == nil {
 				return conflict("the slug %s is in use by %s", slug, old.Provider)
 			}
-			r, err = m.makeAt(ctx, c, slug, req, key, finish)
-			if err == nil {
-				r = m.record(ctx, r, fence)
+			if r, err = m.makeAt(ctx, c, slug, req, key, finish); err != nil {
+				return err
 			}
+			r, err = m.record(ctx, c, r, fence)
 			return err
 		})
 	}
@@ -134,25 +139,31 @@ func (m *Manager) startAt(ctx context.Context, c candidate, req StartRequest, dr
 		return Record{}, err
 	}
 	if slug != r.Slug {
-		_ = m.hold(ctx, r.Slug, func(ctx context.Context, fence uint64) error { // what can't be recorded is found by its name
-			r = m.record(ctx, r, fence)
-			return nil
+		err = m.hold(ctx, r.Slug, func(ctx context.Context, fence uint64) error {
+			r, err = m.record(ctx, c, r, fence)
+			return err
 		})
 	}
-	return r, nil
+	return r, err
 }
 
-// record writes the record of a new sandbox. One that can't be written is found
-// again by its name: the sandbox is there, and that is what was asked for.
-func (m *Manager) record(ctx context.Context, r Record, fence uint64) Record {
+// record writes the record of a new sandbox. While the catalogue is away the
+// sandbox is found by its name. One that the catalogue refuses could never be
+// used: it is removed, and the start has failed.
+func (m *Manager) record(ctx context.Context, c candidate, r Record, fence uint64) (Record, error) {
 	r.Fence = fence
 	written, err := m.catalog.Create(ctx, r)
 	m.finder.Invalidate(r.Slug)
-	if err != nil {
+	switch {
+	case err == nil:
+		return written, nil
+	case errors.Is(err, catalog.ErrUnavailable):
 		m.log.Warn("a new sandbox is not recorded", "slug", r.Slug, "provider", r.Provider, "id", string(r.ID), "error", err)
-		return r
+		return r, nil
 	}
-	return written
+	m.leave(c.provider, r.Slug, r.ID)
+	m.tell(Event{Kind: Failed, Slug: r.Slug, Provider: c.Name(), ID: r.ID, Error: err.Error()})
+	return Record{}, storeError("record", r.Slug, err)
 }
 
 // makeAt asks a provider for the sandbox and tells the breaker, by done, how
@@ -169,7 +180,7 @@ func (m *Manager) makeAt(ctx context.Context, c candidate, slug string, req Star
 		done(err)
 	}
 	if c.why == "rollout" && !isCut(ctx, err) {
-		m.noteRollout(c, err)
+		m.noteRollout(c, !countsAgainst(err))
 	}
 	if err != nil {
 		m.startFailed(c, slug, err)
@@ -210,8 +221,8 @@ func (m *Manager) startFailed(c candidate, slug string, err error) {
 	}
 }
 
-func (m *Manager) noteRollout(c candidate, err error) {
-	if stopped := m.rollout.note(c.Name(), err != nil); stopped != "" {
+func (m *Manager) noteRollout(c candidate, well bool) {
+	if stopped := m.rollout.note(c.Name(), !well); stopped != "" {
 		m.metrics.rolloutsStopped.WithLabelValues(c.Name()).Inc()
 		m.log.Error("rollout stopped", "provider", c.Name(), "reason", stopped)
 		m.events.publish(Event{Time: time.Now(), Kind: Warning, Provider: c.Name(), Detail: "rollout stopped: " + stopped})
@@ -230,6 +241,17 @@ func slugAt(provider, drawn string) string {
 		return ""
 	}
 	return drawn
+}
+
+// ownerOf is the provider whose slugs begin as slug does. Nobody makes sandboxes
+// with the names of old guests.
+func ownerOf(slug string) (provider string, reserved bool) {
+	for prefix, owner := range map[string]string{"pvevm-": "pve-vm", "pvelxc-": "pve-lxc", "morphvm-": "morph", "cmux-": ""} {
+		if strings.HasPrefix(slug, prefix) {
+			return owner, true
+		}
+	}
+	return "", false
 }
 
 // randomHex are 8 hexadecimal digits.
