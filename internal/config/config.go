@@ -50,6 +50,8 @@ type Config struct {
 	CORS CORS `yaml:"cors"`
 	// What is done to pages for the sake of older setups.
 	Compat Compat `yaml:"compat"`
+	// Who is told of every start, pause, resume, stop and failure.
+	ControlPlane ControlPlane `yaml:"control_plane"`
 	// The log on standard error.
 	Log Log `yaml:"log"`
 	// Warnings are what the edge understood and an operator should know, one sentence each; they are for the log.
@@ -270,6 +272,18 @@ type LoopGuard struct {
 type Forms struct {
 	// Whether the host names of Freestyle sandboxes are understood.
 	Freestyle bool `yaml:"freestyle" default:"false"`
+}
+
+// ControlPlane is told what happens, so that its clean-up spares what is in use.
+type ControlPlane struct {
+	// Address that events are posted to, signed as Standard Webhooks. Empty tells nobody.
+	Webhook string `yaml:"webhook" form:"hook"`
+	// File with the secret that they are signed with, whsec_….
+	SecretFile string `yaml:"secret_file"`
+	// Secret is what events are signed with.
+	Secret Secret `yaml:"-" file:"secret_file"`
+	// Whether there is no control plane, and nobody needs to be told.
+	None bool `yaml:"none" default:"false"`
 }
 
 // Log is how the edge logs.

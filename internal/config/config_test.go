@@ -143,10 +143,11 @@ func TestEveryKeyIsDecoded(t *testing.T) {
 			{URL: "http://127.0.0.1:3000"},
 			{URL: "https://api.example.com/v1", Host: "api.example.com", AuthorizationFile: "testdata/secrets/model-gateway", Authorization: NewSecret("the-value")},
 		}}},
-		CORS:     CORS{DashboardOrigins: []string{"https://www.cmux.sh", "http://localhost:5173"}},
-		Compat:   Compat{ServiceWorker: "off"},
-		Log:      Log{Format: "json", Level: slog.LevelDebug},
-		Warnings: []string{`the provider name "proxmox-lxc" is read as "pve-lxc"; write that`},
+		CORS:         CORS{DashboardOrigins: []string{"https://www.cmux.sh", "http://localhost:5173"}},
+		ControlPlane: ControlPlane{Webhook: "https://www.cmux.sh/api/edge?tenant=1", SecretFile: "testdata/secrets/model-gateway", Secret: NewSecret("the-value")},
+		Compat:       Compat{ServiceWorker: "off"},
+		Log:          Log{Format: "json", Level: slog.LevelDebug},
+		Warnings:     []string{`the provider name "proxmox-lxc" is read as "pve-lxc"; write that`},
 	}
 	if diff := cmp.Diff(want, got, equal); diff != "" {
 		t.Errorf("full.good.yaml (-want +got):\n%s", diff)

@@ -296,6 +296,16 @@ func (d *document) checkProviders(p Providers) {
 	}
 }
 
+// checkControlPlane applies the rules on control_plane.
+func (d *document) checkControlPlane(c ControlPlane) {
+	switch {
+	case c.Webhook != "" && c.None:
+		d.fault("control_plane.none", "webhook is set too; keep one")
+	case c.Webhook != "" && c.Secret.Reveal() == "" && c.SecretFile == "":
+		d.fault("control_plane.webhook", "there is no secret to sign with; set secret_file")
+	}
+}
+
 // checkStaticRoutes applies the rules on static_routes.
 func (d *document) checkStaticRoutes(c *Config) {
 	seen := make(map[string]string)

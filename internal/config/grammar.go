@@ -19,6 +19,7 @@ var grammars = map[string]grammar{
 	"listen":      {`an address such as ":80" or "127.0.0.1:9090"`, checkListen},
 	"slug":        {`a slug such as "demo"`, checkSlug},
 	"host":        {`an IP address or host name such as "10.0.0.5"`, checkHost},
+	"hook":        {`an address such as "https://www.cmux.sh/api/edge"`, checkHook},
 	"word":        {`a word`, checkWord},
 	"https":       {`an address such as "https://pve.example.com:8006"`, checkHTTPS},
 	"api":         {`an address such as "https://cloud.morph.so"`, checkAPI},

@@ -125,7 +125,7 @@ func TestExampleNamesEveryKeyAndExplainsIt(t *testing.T) {
 	}
 	text := commentedKey.ReplaceAllString(string(data), "$1$2")
 	dir := t.TempDir()
-	for _, name := range []string{"admin-token", "pve-token", "morph-key", "model-gateway"} {
+	for _, name := range []string{"admin-token", "pve-token", "morph-key", "model-gateway", "webhook-secret"} {
 		write(t, dir, name, "correct-horse-battery-staple\n")
 	}
 	getenv := environ("CREDENTIALS_DIRECTORY", dir)

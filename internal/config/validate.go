@@ -18,6 +18,7 @@ func (d *document) validate(c *Config) {
 	}
 	d.checkProviders(c.Providers)
 	d.checkStaticRoutes(c)
+	d.checkControlPlane(c.ControlPlane)
 }
 
 // fault reports a fault of the value at path, or of the file as a whole when

@@ -22,6 +22,7 @@ import (
 	"cmux.sh/edge/internal/config"
 	"cmux.sh/edge/internal/loopguard"
 	"cmux.sh/edge/internal/proxy"
+	"cmux.sh/edge/internal/reconciler"
 	"cmux.sh/edge/internal/resolve"
 	"cmux.sh/edge/internal/resolver"
 	"cmux.sh/edge/internal/sandbox"
@@ -47,18 +48,20 @@ const (
 
 // Edge is an edge with its listeners open. It is made by [New] and run once.
 type Edge struct {
-	log       *slog.Logger
-	store     *store
-	providers *providers
-	resolver  *resolver.Resolver
-	manager   *manager.Manager
-	lookup    *lookup
-	explainer *explainer
-	handler   *proxy.Handler
-	public    server
-	admin     *server // nil when it is off
-	draining  atomic.Bool
-	running   atomic.Bool
+	log          *slog.Logger
+	store        *store
+	providers    *providers
+	resolver     *resolver.Resolver
+	manager      *manager.Manager
+	lookup       *lookup
+	explainer    *explainer
+	reconciler   *reconciler.Reconciler
+	controlPlane *controlPlane // nil when there is nobody to tell
+	handler      *proxy.Handler
+	public       server
+	admin        *server // nil when it is off
+	draining     atomic.Bool
+	running      atomic.Bool
 }
 
 // server is a listener with what answers on it.
@@ -128,7 +131,13 @@ func New(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Edge, err 
 	if err != nil {
 		return nil, err
 	}
+	if e.controlPlane, err = newControlPlane(c.ControlPlane, e.manager, log, registry); err != nil {
+		return nil, err
+	}
 	e.lookup = newLookup(e.resolver, e.manager)
+	e.reconciler = reconciler.New(reconciler.Deps{
+		Catalog: e.store, Providers: listed(counted), Log: log, Invalidate: e.resolver.Invalidate,
+	}, reconciler.Config{}, registry)
 	grammar := resolve.NewGrammar(c.Domains, c.Forms.Freestyle)
 	e.explainer = &explainer{grammar: grammar, statics: make(map[string]bool), resolver: e.resolver, rule: rule}
 	for _, route := range routes {
@@ -318,7 +327,11 @@ func (e *Edge) Run(ctx context.Context) error {
 	managing, stopManaging := context.WithCancel(hard)
 	var managed sync.WaitGroup
 	managed.Go(func() { e.manager.Run(managing) })
-	managed.Go(func() { _ = e.resolver.Run(managing) }) // always nil
+	managed.Go(func() { _ = e.resolver.Run(managing) })   // always nil
+	managed.Go(func() { _ = e.reconciler.Run(managing) }) // always nil
+	if e.controlPlane != nil {
+		managed.Go(func() { e.controlPlane.run(managing) })
+	}
 	e.running.Store(true)
 
 	<-broken.Done() // ctx ended, or a server did

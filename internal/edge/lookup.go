@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"cmux.sh/edge/internal/reconciler"
 	"cmux.sh/edge/internal/resolver"
 	"cmux.sh/edge/internal/sandbox"
 	"cmux.sh/edge/internal/sandbox/manager"
@@ -56,6 +57,15 @@ func (l *lookup) Unreachable(in sandbox.Instance) {
 func (l *lookup) close() {
 	l.end()
 	l.work.Wait()
+}
+
+// listed are the providers as the reconciler sees them.
+func listed(list []sandbox.Provider) []reconciler.Provider {
+	out := make([]reconciler.Provider, len(list))
+	for i, p := range list {
+		out[i] = p
+	}
+	return out
 }
 
 // asked are the providers as the resolver sees them.

@@ -25,6 +25,8 @@ type Event struct {
 	Slug     string
 	Provider string
 	ID       sandbox.ID
+	// Generation is that of the record after it; 0 where there is none.
+	Generation uint64
 	// Detail says more, in one sentence: that RAM was not preserved, who asked.
 	Detail string
 	// Error is why something failed; it holds no secret.

@@ -17,52 +17,49 @@ func (m *Manager) Pause(ctx context.Context, slug string, by catalog.PausedBy, f
 
 // pause is Pause; with unused it leaves a sandbox alone that was used since.
 func (m *Manager) pause(ctx context.Context, slug string, by catalog.PausedBy, force bool, unused time.Time) (Record, error) {
-	return m.operate(ctx, slug, m.config.Timing.Sleep, func(ctx context.Context, p *provider, r Record) (Record, error) {
+	return m.operate(ctx, slug, m.config.Timing.Sleep, func(ctx context.Context, p *provider, r Record) (Record, *Event, error) {
 		keeps := p.Capabilities().RAMSnapshot
 		switch {
 		case !unused.IsZero() && unused.Sub(r.LastActive) < r.TTL:
-			return r, conflict("%s is in use again", slug)
+			return r, nil, conflict("%s is in use again", slug)
 		case !keeps && !force && r.State != sandbox.Paused && r.State != sandbox.Stopped:
-			return r, conflict("%s can't keep the RAM of %s: its processes would end; force it, or leave it running", p.Name(), slug)
+			return r, nil, conflict("%s can't keep the RAM of %s: its processes would end; force it, or leave it running", p.Name(), slug)
 		}
 		if err := p.Pause(ctx, r.ID); err != nil {
-			return r, err
+			return r, nil, err
 		}
 		if r.State == sandbox.Paused || r.State == sandbox.Stopped {
-			return r, nil // it slept already, for whoever put it to sleep
+			return r, nil, nil // it slept already, for whoever put it to sleep
 		}
 		r.State, r.PausedBy, r.RAMPreserved = sandbox.Stopped, by, keeps
 		if keeps {
 			r.State = sandbox.Paused
 		}
-		m.tell(Event{Kind: Paused, Slug: slug, Provider: p.Name(), ID: r.ID, Detail: "by " + by.String() + ramNote(keeps)})
-		return r, nil
+		return r, &Event{Kind: Paused, Detail: "by " + by.String() + ramNote(keeps)}, nil
 	})
 }
 
 // Resume wakes a sandbox. RAMPreserved of the record says whether its processes
 // came back.
 func (m *Manager) Resume(ctx context.Context, slug string) (Record, error) {
-	return m.operate(ctx, slug, m.config.Timing.Resume, func(ctx context.Context, p *provider, r Record) (Record, error) {
+	return m.operate(ctx, slug, m.config.Timing.Resume, func(ctx context.Context, p *provider, r Record) (Record, *Event, error) {
 		kept := r.State != sandbox.Stopped && p.Capabilities().RAMSnapshot
 		in, err := p.Resume(ctx, r.ID)
 		if err != nil || r.State == sandbox.Running {
-			return r, err
+			return r, nil, err
 		}
-		m.tell(Event{Kind: Resumed, Slug: slug, Provider: p.Name(), ID: in.ID, Detail: "by api" + ramNote(kept)})
-		return awake(r, in, kept), nil
+		return awake(r, in, kept), &Event{Kind: Resumed, Detail: "by api" + ramNote(kept)}, nil
 	})
 }
 
 // Stop ends the processes of a sandbox and keeps its disk.
 func (m *Manager) Stop(ctx context.Context, slug string) (Record, error) {
-	return m.operate(ctx, slug, m.config.Timing.Sleep, func(ctx context.Context, p *provider, r Record) (Record, error) {
+	return m.operate(ctx, slug, m.config.Timing.Sleep, func(ctx context.Context, p *provider, r Record) (Record, *Event, error) {
 		if err := p.Stop(ctx, r.ID); err != nil || r.State == sandbox.Stopped {
-			return r, err
+			return r, nil, err
 		}
 		r.State, r.PausedBy, r.RAMPreserved = sandbox.Stopped, catalog.PausedByAPI, false
-		m.tell(Event{Kind: Stopped, Slug: slug, Provider: p.Name(), ID: r.ID, Detail: "RAM was not preserved"})
-		return r, nil
+		return r, &Event{Kind: Stopped, Detail: "RAM was not preserved"}, nil
 	})
 }
 
@@ -72,19 +69,18 @@ func (m *Manager) Boot(ctx context.Context, slug string, cold bool) (Record, err
 	if !cold {
 		return m.Resume(ctx, slug)
 	}
-	return m.operate(ctx, slug, m.config.Timing.Sleep, func(ctx context.Context, p *provider, r Record) (Record, error) {
+	return m.operate(ctx, slug, m.config.Timing.Sleep, func(ctx context.Context, p *provider, r Record) (Record, *Event, error) {
 		if r.State == sandbox.Running {
-			return r, conflict("%s runs: its processes would end; stop it first", slug)
+			return r, nil, conflict("%s runs: its processes would end; stop it first", slug)
 		}
 		if err := p.Stop(ctx, r.ID); err != nil {
-			return r, err
+			return r, nil, err
 		}
 		in, err := p.Resume(ctx, r.ID)
 		if err != nil {
-			return r, err
+			return r, nil, err
 		}
-		m.tell(Event{Kind: Resumed, Slug: slug, Provider: p.Name(), ID: in.ID, Detail: "cold: RAM was not preserved"})
-		return awake(r, in, false), nil
+		return awake(r, in, false), &Event{Kind: Resumed, Detail: "cold: RAM was not preserved"}, nil
 	})
 }
 
@@ -106,7 +102,7 @@ func (m *Manager) Delete(ctx context.Context, slug string) error {
 			m.tell(Event{Kind: Failed, Slug: slug, Provider: p.Name(), ID: r.ID, Detail: "delete", Error: err.Error()})
 			return err
 		}
-		m.tell(Event{Kind: Deleted, Slug: slug, Provider: p.Name(), ID: r.ID})
+		m.tell(Event{Kind: Deleted, Slug: slug, Provider: p.Name(), ID: r.ID, Generation: r.Generation})
 		r.Fence = fence
 		_, err = m.catalog.Delete(ctx, r)
 		m.finder.Invalidate(slug)
@@ -115,8 +111,9 @@ func (m *Manager) Delete(ctx context.Context, slug string) error {
 }
 
 // operate changes one sandbox under its lease: the record, the instance as its
-// provider has it now, the change, the record again.
-func (m *Manager) operate(ctx context.Context, slug string, limit time.Duration, change func(context.Context, *provider, Record) (Record, error)) (changed Record, err error) {
+// provider has it now, the change, the record again, and then the news of it, if
+// there are any.
+func (m *Manager) operate(ctx context.Context, slug string, limit time.Duration, change func(context.Context, *provider, Record) (Record, *Event, error)) (changed Record, err error) {
 	if _, err := m.Look(ctx, slug); err != nil {
 		return Record{}, err
 	}
@@ -131,7 +128,8 @@ func (m *Manager) operate(ctx context.Context, slug string, limit time.Duration,
 		if r, err = m.refresh(bounded, p, r); err != nil {
 			return err
 		}
-		if r, err = change(bounded, p, r); err != nil {
+		var news *Event
+		if r, news, err = change(bounded, p, r); err != nil {
 			if _, expected := err.(*ConflictError); !expected { //nolint:errorlint // change makes it itself
 				m.tell(Event{Kind: Failed, Slug: slug, Provider: p.Name(), ID: r.ID, Error: err.Error()})
 			}
@@ -139,6 +137,11 @@ func (m *Manager) operate(ctx context.Context, slug string, limit time.Duration,
 		}
 		changed, err = m.catalog.Put(ctx, r)
 		m.finder.Invalidate(slug)
+		if news != nil {
+			// It happened, whether it could be recorded or not.
+			news.Slug, news.Provider, news.ID, news.Generation = slug, r.Provider, r.ID, changed.Generation
+			m.tell(*news)
+		}
 		return storeError("change", slug, err)
 	})
 	if err != nil {

@@ -144,7 +144,15 @@ func (m *Manager) startAt(ctx context.Context, c candidate, req StartRequest, dr
 			return err
 		})
 	}
-	return r, err
+	if err != nil {
+		return Record{}, err
+	}
+	detail := c.why
+	if !c.Capabilities().RAMSnapshot {
+		detail += "; its RAM is lost when it sleeps"
+	}
+	m.tell(Event{Kind: Started, Slug: r.Slug, Provider: c.Name(), ID: r.ID, Generation: r.Generation, Detail: detail})
+	return r, nil
 }
 
 // record writes the record of a new sandbox. While the catalogue is away the
@@ -197,11 +205,6 @@ func (m *Manager) makeAt(ctx context.Context, c candidate, slug string, req Star
 	if in.Created.IsZero() {
 		in.Created = now
 	}
-	detail := c.why
-	if !c.Capabilities().RAMSnapshot {
-		detail += "; its RAM is lost when it sleeps"
-	}
-	m.tell(Event{Kind: Started, Slug: in.Slug, Provider: c.Name(), ID: in.ID, Detail: detail})
 	return Record{Instance: in, LastActive: now, RAMPreserved: true, TTL: req.TTL}, nil
 }
 
