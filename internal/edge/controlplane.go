@@ -21,6 +21,9 @@ type controlPlane struct {
 	sender    *webhook.Sender
 	refresher *webhook.Refresher
 	manager   *manager.Manager
+
+	events <-chan manager.Event // from the beginning
+	ignore func()
 }
 
 // newControlPlane returns nil when there is nobody to tell.
@@ -32,6 +35,7 @@ func newControlPlane(c config.ControlPlane, m *manager.Manager, log *slog.Logger
 		return nil, fmt.Errorf("control_plane.secret_file: %w", err)
 	}
 	p := &controlPlane{manager: m}
+	p.events, p.ignore = m.Events().Listen()
 	p.sender = webhook.New(webhook.Config{
 		URL: func() string { return c.Webhook }, Secret: c.Secret.Reveal,
 	}, nil, log, reg)
@@ -47,8 +51,7 @@ var messageTypes = map[string]webhook.Type{
 
 // run tells until ctx ends.
 func (p *controlPlane) run(ctx context.Context) {
-	events, stop := p.manager.Events().Listen()
-	defer stop()
+	defer p.ignore()
 	var running sync.WaitGroup
 	running.Go(func() { _ = p.sender.Run(ctx) })    // always nil
 	running.Go(func() { _ = p.refresher.Run(ctx) }) // always nil
@@ -57,7 +60,7 @@ func (p *controlPlane) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case e := <-events:
+		case e := <-p.events:
 			if kind, told := messageTypes[e.Kind]; told {
 				p.sender.Enqueue(ctx, webhook.Message{
 					Type: kind, ID: string(e.ID), Slug: e.Slug, Provider: e.Provider, Generation: e.Generation, Time: e.Time, Reason: e.Detail + e.Error,

@@ -72,15 +72,15 @@ func TestTheControlPlaneIsToldWhatHappens(t *testing.T) {
 	if _, err := m.Start(ctx, manager.StartRequest{Slug: "box"}); err != nil {
 		t.Fatal(err)
 	}
-	// The listener may have come after the start; the daily word of what is in
-	// use tells of it then.
 	if _, err := m.Stop(ctx, "box"); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.Delete(ctx, "box"); err != nil {
 		t.Fatal(err)
 	}
-	seen("sandbox.deleted")
+	for _, want := range []string{"sandbox.started", "sandbox.stopped", "sandbox.deleted"} {
+		seen(want)
+	}
 }
 
 func TestAMalformedWebhookSecretIsTold(t *testing.T) {

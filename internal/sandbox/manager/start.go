@@ -106,7 +106,7 @@ func (m *Manager) startAt(ctx context.Context, c candidate, req StartRequest, dr
 	if slug == "" {
 		slug = slugAt(c.Name(), drawn)
 	}
-	if owner, reserved := ownerOf(slug); reserved && owner != c.Name() {
+	if misleads(slug, c.Name()) {
 		done(nil)
 		return Record{}, sandbox.Errorf(sandbox.KindInvalid, "start", c.Name()+" "+slug, "the slug begins as those of another provider do")
 	}
@@ -246,15 +246,19 @@ func slugAt(provider, drawn string) string {
 	return drawn
 }
 
-// ownerOf is the provider whose slugs begin as slug does. Nobody makes sandboxes
-// with the names of old guests.
-func ownerOf(slug string) (provider string, reserved bool) {
-	for prefix, owner := range map[string]string{"pvevm-": "pve-vm", "pvelxc-": "pve-lxc", "morphvm-": "morph", "cmux-": ""} {
-		if strings.HasPrefix(slug, prefix) {
-			return owner, true
-		}
+// misleads tells whether a slug at a provider would be taken for something else:
+// for an id of Morph, for a guest of the other kind, or for an old guest. The
+// name of a guest may go to another provider, as it does when Proxmox is down.
+func misleads(slug, provider string) bool {
+	switch {
+	case strings.HasPrefix(slug, "morphvm-"):
+		return provider != "morph"
+	case strings.HasPrefix(slug, "pvevm-"):
+		return provider == "pve-lxc"
+	case strings.HasPrefix(slug, "pvelxc-"):
+		return provider == "pve-vm"
 	}
-	return "", false
+	return strings.HasPrefix(slug, "cmux-")
 }
 
 // randomHex are 8 hexadecimal digits.
