@@ -71,7 +71,7 @@ var foreign = []struct {
 	{"github.com/luthermonson/go-proxmox", []string{"internal/sandbox/pve"}, "its traps are closed in one place"},
 	{"github.com/redis/go-redis/v9", []string{"internal/catalog/redis"}, "one store speaks to Redis"},
 	{"github.com/maypok86/otter/v2", []string{"internal/resolver"}, "what is remembered is remembered in one place"},
-	{"github.com/sony/gobreaker/v2", []string{"internal/sandbox/manager"}, "providers are broken off in one place"},
+	{"github.com/sony/gobreaker/v2", []string{"internal/sandbox/manager", "internal/sandbox/pve"}, "the manager breaks providers off, and Proxmox its nodes"},
 	{"github.com/moby/moby/client", []string{"internal/sandbox/docker"}, "one provider speaks to Docker"},
 }
 

@@ -99,6 +99,8 @@ func (p *Provider) reach(ctx context.Context, inv inventory) map[string]sandbox.
 				var any struct{}
 				if err := p.client.get(ctx, "/nodes/"+node+"/version", nil, &any); err != nil {
 					h = sandbox.Health{Reason: err.Error()}
+				} else if p.breakers.open(node) {
+					h = sandbox.Health{Reason: brokenOff(node)}
 				}
 			}
 			mu.Lock()

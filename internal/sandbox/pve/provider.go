@@ -12,12 +12,13 @@ import (
 
 // Provider is one kind of guest on a cluster.
 type Provider struct {
-	client *Client
-	kind   kind
-	guests Guests
-	memory memory
-	starts sandbox.Turns // by slug
-	slots  slots         // by node
+	client   *Client
+	kind     kind
+	guests   Guests
+	memory   memory
+	starts   sandbox.Turns // by slug
+	slots    slots         // by node
+	breakers breakers      // by node
 }
 
 var _ sandbox.Provider = (*Provider)(nil)

@@ -59,6 +59,17 @@ func (p *Provider) start(ctx context.Context, req sandbox.StartRequest) (sandbox
 		return sandbox.Instance{}, err
 	}
 	defer free()
+	tell, err := p.breakers.attempt(node)
+	if err != nil {
+		return sandbox.Instance{}, err
+	}
+	in, err := p.makeOn(ctx, inv, node, template, req)
+	tell(blamesNode(p.wrap("start", req.Slug, err), ctx.Err() != nil))
+	return in, err
+}
+
+// makeOn clones the template on its node and boots the copy.
+func (p *Provider) makeOn(ctx context.Context, inv inventory, node string, template int, req sandbox.StartRequest) (sandbox.Instance, error) {
 	made, err := p.clone(ctx, inv, node, template, req)
 	if err != nil {
 		return sandbox.Instance{}, p.undo(ctx, made, req, err, failure(err) == nil || failure(err).Lost)

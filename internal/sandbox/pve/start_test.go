@@ -352,6 +352,31 @@ func TestATemplateOnANodeThatIsNotConfiguredIsInvalid(t *testing.T) {
 	}
 }
 
+// A node on which starts fail is passed over, and tried again later.
+func TestANodeOnWhichStartsFailIsPassedOver(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, pvesim.LXC, setup{})
+	heal := b.sim.InjectTask(pvesim.TaskFault{Type: "vzstart", Text: "startup for container failed"})
+	for i := range 4 {
+		if _, err := b.Start(t.Context(), b.request(fmt.Sprint("bad-", i))); err == nil {
+			t.Fatal("started")
+		}
+	}
+	heal()
+	calls := b.sim.Calls()["POST /nodes/{node}/lxc/{vmid}/clone"]
+	_, err := b.Start(t.Context(), b.request("after"))
+	b.wantKind(err, sandbox.KindUnavailable)
+	if err == nil || !strings.Contains(err.Error(), "the last starts on node pve failed") {
+		t.Errorf("got %v", err)
+	}
+	if now := b.sim.Calls()["POST /nodes/{node}/lxc/{vmid}/clone"]; now != calls {
+		t.Error("the node was asked all the same")
+	}
+	if h := b.Health(t.Context()); h.OK || h.Nodes["pve"].OK {
+		t.Errorf("health: %+v", h)
+	}
+}
+
 // TestManyStartsAtOnceAreNeitherDoubledNorLost, with a cluster big enough that
 // its answers come compressed.
 func TestManyStartsAtOnceAreNeitherDoubledNorLost(t *testing.T) {
