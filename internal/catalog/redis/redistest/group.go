@@ -58,11 +58,15 @@ func (r *Replicated) FailOver(t testing.TB) {
 	t.Helper()
 	r.Master.Kill()
 	Eventually(t, "the replica is the master", func() bool {
-		if infoField(r.Replica.Must("INFO", "replication"), "role") != "master" {
+		// Sentinel cuts the connections of a server that it promotes.
+		info, err := r.Replica.Do("INFO", "replication")
+		if err != nil || infoField(info, "role") != "master" {
 			return false
 		}
 		for _, s := range r.Sentinels {
-			if !strings.HasSuffix(r.Replica.Addr, ":"+strings.Split(s.Must("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MasterName), "\n")[1]) {
+			master, err := s.Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MasterName)
+			_, port, ok := strings.Cut(master, "\n")
+			if err != nil || !ok || !strings.HasSuffix(r.Replica.Addr, ":"+port) {
 				return false
 			}
 		}
