@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 	"time"
 
 	"cmux.sh/edge/internal/adminapi"
@@ -58,17 +59,32 @@ type api struct {
 
 // routes adds the API to mux.
 func (a *api) routes(mux *http.ServeMux) {
-	mux.HandleFunc("GET /api/v1/sandboxes", a.list)
-	mux.HandleFunc("POST /api/v1/sandboxes", a.start)
-	mux.HandleFunc("GET /api/v1/sandboxes/{slug}", a.get)
-	mux.HandleFunc("DELETE /api/v1/sandboxes/{slug}", a.remove)
-	mux.HandleFunc("POST /api/v1/sandboxes/{slug}/pause", a.pause)
-	mux.HandleFunc("POST /api/v1/sandboxes/{slug}/resume", a.resume)
-	mux.HandleFunc("POST /api/v1/sandboxes/{slug}/stop", a.stop)
-	mux.HandleFunc("POST /api/v1/sandboxes/{slug}/start", a.boot)
-	mux.HandleFunc("GET /api/v1/providers", a.providers)
-	mux.HandleFunc("GET /api/v1/resolve", a.resolve)
-	mux.HandleFunc("GET /api/v1/events", a.events)
+	allowed := make(map[string][]string)
+	for _, route := range []struct {
+		method, path string
+		handler      http.HandlerFunc
+	}{
+		{"GET", "/api/v1/sandboxes", a.list},
+		{"POST", "/api/v1/sandboxes", a.start},
+		{"GET", "/api/v1/sandboxes/{slug}", a.get},
+		{"DELETE", "/api/v1/sandboxes/{slug}", a.remove},
+		{"POST", "/api/v1/sandboxes/{slug}/pause", a.pause},
+		{"POST", "/api/v1/sandboxes/{slug}/resume", a.resume},
+		{"POST", "/api/v1/sandboxes/{slug}/stop", a.stop},
+		{"POST", "/api/v1/sandboxes/{slug}/start", a.boot},
+		{"GET", "/api/v1/providers", a.providers},
+		{"GET", "/api/v1/resolve", a.resolve},
+		{"GET", "/api/v1/events", a.events},
+	} {
+		mux.HandleFunc(route.method+" "+route.path, route.handler)
+		allowed[route.path] = append(allowed[route.path], route.method)
+	}
+	for path, methods := range allowed {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			problem(w, http.StatusMethodNotAllowed, reply.BadRequest, r.Method+" is not allowed here; use "+strings.Join(methods, " or "))
+		})
+	}
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, reply.NotFound, "The API has no "+r.Method+" "+r.URL.Path)
 	})

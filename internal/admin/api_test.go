@@ -200,6 +200,8 @@ func TestTheAPIRefusesWhatMakesNoSense(t *testing.T) {
 		{"UnknownPreset", "POST", "sandboxes", `{"preset":"gpu"}`, 400, "bad_request", "no provider could make"},
 		{"PauseThatLosesRAM", "POST", "sandboxes/loses-ram/pause", ``, 409, "conflict", "force"},
 		{"NoSuchSandbox", "POST", "sandboxes/nobody/resume", ``, 404, "not_found", ""},
+		{"WrongMethod", "PUT", "sandboxes", ``, 405, "bad_request", "use GET or POST"},
+		{"WrongMethodOnOne", "GET", "sandboxes/box/pause", ``, 405, "bad_request", "use POST"},
 		{"NoSuchPath", "GET", "sandbox", ``, 404, "not_found", "The API has no GET"},
 	}
 	for _, test := range tests {
