@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -30,7 +31,7 @@ func openStore(ctx context.Context, c config.Redis, log *slog.Logger) (*store, e
 	}
 	options, err := redis.Parse(c.URL)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("redis.url: %w", err)
 	}
 	redis.SetLogger(log)
 	s, err := redis.New(options, redis.Config{Prefix: c.Prefix, Log: log}) //nolint:contextcheck // it dials nobody; each call brings its context
